@@ -1,0 +1,3 @@
+//! The command `kcopy`.
+#![forbid(unsafe_code)]
+fn main() {}
