@@ -1,0 +1,1 @@
+//! Threads that call `pread` and `pwrite`: the fallback where io_uring is refused.

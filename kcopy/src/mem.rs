@@ -1,0 +1,282 @@
+//! The memory of a page pool: one aligned allocation, handed out as runs of pages.
+//!
+//! ```text
+//!   Arena:  | page 0 | page 1 | page 2 | page 3 | ... |        one allocation, 2 MiB aligned
+//!             `--- Pages ----'  `- Pages -'                     exclusive: read and write
+//!                                  `-- into_shared -> SharedPages (clones)   read only
+//! ```
+//!
+//! [`Pages`] is the right to a run of pages and cannot be cloned, so two of them never name the
+//! same page; [`SharedPages`] counts its clones and only reads. Dropping the last holder gives the
+//! pages back. Who asks for pages and when is [`crate::pool`]'s business.
+//!
+//! # Safety argument
+//!
+//! 1. `Arena::base` points to `pages * PAGE_SIZE` initialised bytes that live as long as the
+//!    `Arena`, and every `Pages` and `SharedPages` holds the `Arena` alive.
+//! 2. A page's bit in `free` is 1 exactly while no `Pages`/`SharedPages` names it. Only
+//!    `Arena::claim` turns bits from 1 to 0 and then makes the one `Pages` for them; only the drop
+//!    of the last holder turns them back.
+//! 3. `Pages` is not `Clone`; `into_shared` consumes it, so from then on only shared references to
+//!    the bytes exist until the last `SharedPages` is gone.
+//! 4. The release of a page synchronises with the next claim (release / acquire on `free`).
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::units::PAGE_SIZE;
+
+/// Huge pages of the x86 and most ARM kernels; the arena starts on one so that it can be backed by
+/// few of them.
+const HUGE_PAGE: usize = 2 << 20;
+
+/// One aligned allocation, cut in pages.
+pub(crate) struct Arena {
+    base: NonNull<u8>,
+    layout: Layout,
+    pages: u32,
+    /// One bit a page, 1 = free.
+    free: Box<[AtomicU64]>,
+    /// Holders of a shared run, kept at its first page.
+    holders: Box<[AtomicU32]>,
+    in_use: AtomicUsize,
+}
+
+// SAFETY: the raw pointer is only a name of memory that `Arena` owns; all access goes through
+// `Pages` and `SharedPages`, which keep aliasing rules by invariants 2 and 3.
+unsafe impl Send for Arena {}
+// SAFETY: as for `Send`; the bookkeeping is atomic.
+unsafe impl Sync for Arena {}
+
+impl Arena {
+    /// Allocates and touches `pages` pages; `None` if the memory is not to be had.
+    pub(crate) fn new(pages: u32) -> Option<Arc<Self>> {
+        let bytes = usize::try_from(pages).ok()?.checked_mul(PAGE_SIZE)?;
+        let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { PAGE_SIZE };
+        let layout = Layout::from_size_align(bytes, align).ok().filter(|l| l.size() > 0)?;
+        // SAFETY: the layout's size is not zero.
+        let base = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        advise_huge_pages(base, layout);
+        // SAFETY: `base` is valid for `bytes` bytes (invariant 1) and nothing else uses it yet.
+        unsafe { base.as_ptr().write_bytes(0, bytes) };
+        let words = pages.div_ceil(64);
+        let free = (0..words).map(|word| AtomicU64::new(initial_word(word, pages))).collect();
+        let holders = (0..pages).map(|_| AtomicU32::new(0)).collect();
+        let in_use = AtomicUsize::new(0);
+        Some(Arc::new(Self { base, layout, pages, free, holders, in_use }))
+    }
+
+    /// Number of pages.
+    pub(crate) fn pages(&self) -> u32 {
+        self.pages
+    }
+
+    /// Pages that are held by somebody.
+    pub(crate) fn in_use(&self) -> usize {
+        self.in_use.load(Ordering::Relaxed)
+    }
+
+    /// Address and length in bytes, for registering the memory with the kernel.
+    pub(crate) fn address(&self) -> (*mut u8, usize) {
+        (self.base.as_ptr(), self.layout.size())
+    }
+
+    /// Free bits of word `index`: pages `64 * index ..`.
+    pub(crate) fn free_word(&self, index: usize) -> u64 {
+        self.free[index].load(Ordering::Acquire)
+    }
+
+    /// Takes pages `first .. first + count`, all of which the caller saw free.
+    ///
+    /// Only one thread claims at a time (the pool's owner), others may release meanwhile; so what
+    /// was seen free is still free.
+    ///
+    /// # Panics
+    ///
+    /// If one of the pages is held: two owners of a page would be unsound.
+    pub(crate) fn claim(this: &Arc<Self>, first: u32, count: u32) -> Pages {
+        assert!(count > 0 && first.checked_add(count).is_some_and(|end| end <= this.pages));
+        for (word, mask) in words(first, count) {
+            let before = this.free[word].fetch_and(!mask, Ordering::AcqRel);
+            assert_eq!(before & mask, mask, "page handed out twice");
+        }
+        this.in_use.fetch_add(to_usize(count), Ordering::Relaxed);
+        Pages { arena: Arc::clone(this), first, count }
+    }
+
+    fn release(&self, first: u32, count: u32) {
+        self.in_use.fetch_sub(to_usize(count), Ordering::Relaxed);
+        for (word, mask) in words(first, count) {
+            self.free[word].fetch_or(mask, Ordering::Release);
+        }
+    }
+
+    fn pointer(&self, first: u32) -> *mut u8 {
+        // SAFETY: `first` is a page of the arena, so the offset stays inside the allocation.
+        unsafe { self.base.as_ptr().add(to_usize(first) * PAGE_SIZE) }
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // SAFETY: `base` was allocated with this layout, and no holder is left (invariant 1).
+        unsafe { dealloc(self.base.as_ptr(), self.layout) };
+    }
+}
+
+impl fmt::Debug for Arena {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arena").field("pages", &self.pages).field("in_use", &self.in_use()).finish()
+    }
+}
+
+#[cfg(not(miri))]
+fn advise_huge_pages(base: NonNull<u8>, layout: Layout) {
+    if layout.align() < HUGE_PAGE {
+        return;
+    }
+    // SAFETY: the range is ours, and the advice does not change its content. A refusal is of no
+    // consequence: the pool then lives on small pages.
+    let _ = unsafe {
+        rustix::mm::madvise(base.as_ptr().cast(), layout.size(), rustix::mm::Advice::LinuxHugepage)
+    };
+}
+
+#[cfg(miri)]
+fn advise_huge_pages(_: NonNull<u8>, _: Layout) {}
+
+/// The words that pages `first .. first + count` touch, each with the mask of their bits.
+fn words(first: u32, count: u32) -> impl Iterator<Item = (usize, u64)> {
+    let end = first + count;
+    (first / 64..end.div_ceil(64)).map(move |word| {
+        let low = first.max(word * 64) - word * 64;
+        let high = end.min((word + 1) * 64) - word * 64;
+        let mask = (u64::MAX >> (64 - (high - low))) << low;
+        (to_usize(word), mask)
+    })
+}
+
+fn initial_word(word: u32, pages: u32) -> u64 {
+    match pages.saturating_sub(word * 64) {
+        0 => 0,
+        rest @ 1..64 => u64::MAX >> (64 - rest),
+        _ => u64::MAX,
+    }
+}
+
+fn to_usize(pages: u32) -> usize {
+    usize::try_from(pages).expect("a count of pages fits in memory")
+}
+
+/// Exclusive right to a run of pages: read and write. Dropping it gives them back.
+pub struct Pages {
+    arena: Arc<Arena>,
+    first: u32,
+    count: u32,
+}
+
+impl Pages {
+    /// Gives up writing; from here on the pages can be read by many.
+    pub(crate) fn into_shared(self) -> SharedPages {
+        let pages = std::mem::ManuallyDrop::new(self);
+        // SAFETY: `pages` is never dropped, so the `Arc` is moved out exactly once.
+        let arena = unsafe { std::ptr::read(&raw const pages.arena) };
+        arena.holders[to_usize(pages.first)].store(1, Ordering::Relaxed);
+        SharedPages { first: pages.first, count: pages.count, arena }
+    }
+
+    /// The address of the first byte, for the kernel to write to while it holds these pages.
+    pub(crate) fn as_mut_pointer(&mut self) -> *mut u8 {
+        self.arena.pointer(self.first)
+    }
+
+    /// Number of bytes.
+    pub fn size(&self) -> usize {
+        to_usize(self.count) * PAGE_SIZE
+    }
+}
+
+impl Deref for Pages {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let (pointer, bytes) = (self.arena.pointer(self.first), self.size());
+        // SAFETY: initialised and alive by invariant 1; no one else may write by invariant 2.
+        unsafe { std::slice::from_raw_parts(pointer, bytes) }
+    }
+}
+
+impl DerefMut for Pages {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let (pointer, bytes) = (self.arena.pointer(self.first), self.size());
+        // SAFETY: initialised and alive by invariant 1; exclusive by invariant 2 and `&mut self`.
+        unsafe { std::slice::from_raw_parts_mut(pointer, bytes) }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        self.arena.release(self.first, self.count);
+    }
+}
+
+impl fmt::Debug for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pages({}..{})", self.first, self.first + self.count)
+    }
+}
+
+/// Shared right to read a run of pages. Dropping the last clone gives them back.
+pub struct SharedPages {
+    arena: Arc<Arena>,
+    first: u32,
+    count: u32,
+}
+
+impl SharedPages {
+    /// The address of the first byte, for the kernel to read from while it holds a clone.
+    pub(crate) fn as_pointer(&self) -> *const u8 {
+        self.arena.pointer(self.first)
+    }
+
+    /// Number of bytes.
+    pub fn size(&self) -> usize {
+        to_usize(self.count) * PAGE_SIZE
+    }
+}
+
+impl Clone for SharedPages {
+    fn clone(&self) -> Self {
+        self.arena.holders[to_usize(self.first)].fetch_add(1, Ordering::Relaxed);
+        Self { arena: Arc::clone(&self.arena), first: self.first, count: self.count }
+    }
+}
+
+impl Deref for SharedPages {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let (pointer, bytes) = (self.arena.pointer(self.first), self.size());
+        // SAFETY: initialised and alive by invariant 1; nobody writes by invariant 3.
+        unsafe { std::slice::from_raw_parts(pointer, bytes) }
+    }
+}
+
+impl Drop for SharedPages {
+    fn drop(&mut self) {
+        if self.arena.holders[to_usize(self.first)].fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.arena.release(self.first, self.count);
+        }
+    }
+}
+
+impl fmt::Debug for SharedPages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SharedPages({}..{})", self.first, self.first + self.count)
+    }
+}
