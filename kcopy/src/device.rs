@@ -69,10 +69,20 @@ pub struct Facts {
     pub physical_block: u32,
     /// Direct I/O alignment; `None` if the device is used through the page cache.
     pub direct: Option<DirectAlignment>,
+    /// Whether the page cache is never used: regions that do not fit `direct` are refused.
+    pub direct_required: bool,
     /// Whether a region may be read.
     pub readable: bool,
     /// Whether a region may be written.
     pub writable: bool,
+}
+
+impl Facts {
+    /// The alignment of offsets and lengths that regions must keep, if the page cache is never
+    /// used.
+    pub fn direct_only(&self) -> Option<u32> {
+        self.direct.filter(|_| self.direct_required).map(|direct| direct.offset)
+    }
 }
 
 /// How I/O reaches the device.
@@ -134,6 +144,19 @@ impl Device {
         self.0.size.load(Ordering::Relaxed)
     }
 
+    /// Looks at the size of a file again: it may have grown or shrunk.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be asked.
+    pub fn refresh_size(&self) -> std::io::Result<u64> {
+        if let (DeviceKind::File, Handle::Files { cached, .. }) = (self.facts().kind, self.handle())
+        {
+            self.set_size(cached.metadata()?.len());
+        }
+        Ok(self.size())
+    }
+
     pub(crate) fn set_size(&self, size: u64) {
         self.0.size.store(size, Ordering::Relaxed);
     }
@@ -173,6 +196,7 @@ impl Device {
             logical_block,
             physical_block: 4096,
             direct: Some(DirectAlignment { memory: logical_block, offset: logical_block }),
+            direct_required: false,
             readable: true,
             writable: true,
         };
