@@ -1,1 +1,33 @@
-//! Harness of the test suites.
+//! Harness of the test suites: what more than one of them needs.
+//!
+//! | module | gives |
+//! | --- | --- |
+//! | [`binary`] | the `kcopy` program, freshly built; running a program with a time limit |
+//! | [`data`] | bytes that follow from a seed and their position; files made of them |
+//! | [`loopdev`] | loop devices that nobody else will be handed, detached on drop |
+//! | [`tmp`] | directories on disk and in memory, removed on drop |
+//!
+//! A helper that cannot do its work panics with what is missing and how to get it: a test never
+//! passes because its surroundings were not there. What needs root calls [`require_root`], in a
+//! test named `root_*`; what boots a kernel is named `kernel_*`. `tests/run` leaves these out by
+//! those names when it is asked to, and only then.
+
+pub mod binary;
+pub mod data;
+pub mod loopdev;
+pub mod tmp;
+
+pub use binary::kcopy_binary;
+
+/// Panics unless the test runs as root.
+///
+/// # Panics
+///
+/// When it does not, saying how to leave such tests out.
+pub fn require_root() {
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "this test needs root; run it as root, or leave out every such test with \
+         `tests/run --no-root`"
+    );
+}
