@@ -2,20 +2,28 @@
 #![deny(unsafe_code)]
 
 pub mod backend;
+mod callback;
 mod cancel;
 pub mod device;
+mod door;
+pub mod engine;
 mod errno;
 mod job;
 mod mem;
 mod outcome;
 pub mod pool;
 mod region;
+pub mod service;
+mod split;
+mod stats;
 mod sync;
+mod throttle;
 pub mod units;
 
 pub use backend::BackendKind;
 pub use cancel::CancelToken;
 pub use device::Device;
+pub use door::{Side, SubmitError};
 pub use errno::Errno;
 pub use job::{
     Destination, Flags, Job, JobKind, MAX_BUFFERS, MAX_DESTINATIONS, OnError, PieceBuffers,
@@ -24,4 +32,7 @@ pub use job::{
 pub use mem::{Pages, SharedPages};
 pub use outcome::{DestinationOutcome, Fault, FaultKind, JobRange, Outcome};
 pub use region::{Extent, Region};
+pub use service::LocalClient;
+pub use stats::{DeviceStats, LATENCY_CLASSES, Stats};
+pub use throttle::Throttle;
 pub use units::{PAGE_SIZE, SECTOR_SIZE, Sector, Sectors, Time};

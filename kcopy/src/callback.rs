@@ -1,0 +1,56 @@
+//! The end of a job as the caller gave it: called once, whatever happens.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use smallbox::{SmallBox, smallbox, space::S8};
+
+use crate::outcome::Outcome;
+
+/// A closure kept in place if it captures at most eight words (64 bytes), so that a job costs no
+/// allocation; on the heap otherwise.
+type Inline = SmallBox<dyn FnMut(Outcome) + Send, S8>;
+
+/// A callback that was not called yet. Dropping it calls it with a cancelled outcome: an accepted
+/// job is always answered.
+pub(crate) struct Callback(Option<Inline>);
+
+impl Callback {
+    pub(crate) fn new(function: impl FnOnce(Outcome) + Send + 'static) -> Self {
+        let mut function = Some(function);
+        Self(Some(smallbox!(move |outcome: Outcome| {
+            if let Some(function) = function.take() {
+                function(outcome);
+            }
+        })))
+    }
+
+    /// Calls it; `false` if it panicked.
+    pub(crate) fn call(mut self, outcome: Outcome) -> bool {
+        let Some(mut function) = self.0.take() else { return true };
+        catch_unwind(AssertUnwindSafe(move || function(outcome))).is_ok()
+    }
+
+    /// The job was refused: its caller knows from the error, nothing is called.
+    pub(crate) fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Callback {
+    fn drop(&mut self) {
+        if let Some(mut function) = self.0.take() {
+            let outcome = Outcome { cancelled: true, ..Outcome::default() };
+            let called = catch_unwind(AssertUnwindSafe(move || function(outcome)));
+            if called.is_err() {
+                tracing::error!("a callback panicked");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Callback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Callback")
+    }
+}

@@ -1,0 +1,321 @@
+//! The door: every job is checked here once, before it is accepted. Behind it, regions are known
+//! to fit their devices and arithmetic on them cannot overflow.
+
+use crate::device::{Device, DeviceKind};
+use crate::job::{Flags, Job, JobKind, MAX_BUFFERS, MAX_DESTINATIONS};
+use crate::region::Extent;
+use crate::split::{Cut, Direction};
+use crate::units::PAGE_SIZE;
+
+/// One side of a job, for messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Source with this index.
+    Source(usize),
+    /// Destination with this index.
+    Destination(usize),
+}
+
+impl std::fmt::Display for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Source(index) => write!(f, "source {index}"),
+            Self::Destination(index) => write!(f, "destination {index}"),
+        }
+    }
+}
+
+/// Why a job was not accepted. Nothing was read or written, and its callback is not called.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// The queue is full and waiting was not wanted, or not possible (inside a callback).
+    #[error("the queue of jobs is full")]
+    Busy,
+    /// The client is closed.
+    #[error("the client is closed")]
+    Closed,
+    /// A copy, zero or compare job needs a destination.
+    #[error("the job has no destination")]
+    NoDestination,
+    /// More destinations than a job can have.
+    #[error("{count} destinations are more than the {MAX_DESTINATIONS} that a job can have")]
+    TooManyDestinations {
+        /// How many there are.
+        count: usize,
+    },
+    /// The kind of job does not go with its number of sources or buffers.
+    #[error("a job of this kind cannot have {sources} sources and {buffers} buffers")]
+    Shape {
+        /// Number of sources.
+        sources: usize,
+        /// Number of buffers, sources and computed.
+        buffers: usize,
+    },
+    /// A destination names a buffer that the job does not have.
+    #[error("{side} is written from buffer {buffer}, which the job does not have")]
+    NoSuchBuffer {
+        /// Which destination.
+        side: Side,
+        /// The buffer it names.
+        buffer: u16,
+    },
+    /// All sides of a job have the same length.
+    #[error("{side} is {len} bytes long, the job is {expected}")]
+    LengthMismatch {
+        /// Which side.
+        side: Side,
+        /// Its length in bytes.
+        len: u64,
+        /// The length of the first side in bytes.
+        expected: u64,
+    },
+    /// A region reaches beyond its device.
+    #[error("{side} ends behind the end of {}, which has {size} bytes", device.path().display())]
+    OutOfRange {
+        /// Which side.
+        side: Side,
+        /// On which device.
+        device: Device,
+        /// The device's size in bytes.
+        size: u64,
+    },
+    /// A source that cannot be read or a destination that cannot be written.
+    #[error("{side}, {}, is not open for that", device.path().display())]
+    Access {
+        /// Which side.
+        side: Side,
+        /// The device.
+        device: Device,
+    },
+    /// A region does not fit the alignment of a device that is used past the page cache only.
+    #[error("{side} is not aligned to the {alignment} bytes of {}", device.path().display())]
+    Misaligned {
+        /// Which side.
+        side: Side,
+        /// The device.
+        device: Device,
+        /// Alignment in bytes.
+        alignment: u32,
+    },
+    /// Source and destination overlap and the job said to refuse that.
+    #[error("{side} overlaps the source")]
+    Overlap {
+        /// Which destination.
+        side: Side,
+    },
+    /// Overlaps that ask for opposite directions, for a direction that sequential writes cannot
+    /// take, or two destinations that share sectors.
+    #[error("{side} overlaps another region of the job in a way no order of copying can serve")]
+    ConflictingOverlap {
+        /// Which destination.
+        side: Side,
+    },
+    /// The job needs more pages at once than the pool has.
+    #[error("a piece of this job needs {needed} pages, the pool has {pages}")]
+    PoolTooSmall {
+        /// Pages for the smallest piece.
+        needed: u64,
+        /// Pages in the pool.
+        pages: u64,
+    },
+    /// More devices are in use at one time than the backend can know.
+    #[error("too many devices are in use at one time")]
+    TooManyDevices,
+    /// The backend cannot use a device.
+    #[error("the backend cannot use {}: {errno}", device.path().display())]
+    Attach {
+        /// The device.
+        device: Device,
+        /// Why.
+        errno: crate::Errno,
+    },
+}
+
+impl PartialEq for Device {
+    fn eq(&self, other: &Self) -> bool {
+        self.id() == other.id()
+    }
+}
+
+impl Eq for Device {}
+
+/// What the door knows of the client.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct House {
+    pub(crate) pool_pages: u32,
+    pub(crate) request_size: u32,
+}
+
+/// What the door found out about a job.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticket {
+    pub(crate) cut: Cut,
+    /// Some source and destination overlap: writes wait for the reads before them.
+    pub(crate) overlap: bool,
+    /// Errors are cut down to blocks of this many bytes.
+    pub(crate) block: u32,
+    /// Buffers of one piece.
+    pub(crate) buffers: u16,
+}
+
+/// Checks `job` for a client with `house`.
+pub(crate) fn check(job: &Job, house: House) -> Result<Ticket, SubmitError> {
+    let buffers = check_shape(job)?;
+    for (side, extent) in sides(job) {
+        check_extent(job, side, extent)?;
+    }
+    let direction = check_overlap(job)?;
+    let granule = devices(job).map(granule_of).max().unwrap_or(512);
+    let block = devices(job).map(|d| d.facts().logical_block.max(512)).max().unwrap_or(512);
+    let cut = Cut {
+        len: job.len(),
+        base: job.destinations.first().map(|d| d.extent.offset).unwrap_or_else(|| source_base(job)),
+        granule,
+        max: largest_piece(buffers, granule, house)?,
+        direction: direction.unwrap_or(Direction::Forward),
+    };
+    let buffers = u16::try_from(buffers).unwrap_or(u16::MAX);
+    Ok(Ticket { cut, overlap: direction.is_some(), block: block.max(granule), buffers })
+}
+
+fn source_base(job: &Job) -> u64 {
+    job.sources.first().map_or(0, |extent| extent.offset)
+}
+
+fn granule_of(device: &Device) -> u32 {
+    device.facts().direct.map_or(512, |direct| direct.offset.max(512)).next_power_of_two()
+}
+
+fn sides(job: &Job) -> impl Iterator<Item = (Side, &Extent)> {
+    let sources = job.sources.iter().enumerate().map(|(i, e)| (Side::Source(i), e));
+    let to = job.destinations.iter().enumerate();
+    sources.chain(to.map(|(i, d)| (Side::Destination(i), &d.extent)))
+}
+
+fn devices(job: &Job) -> impl Iterator<Item = &Device> {
+    sides(job).map(|(_, extent)| &extent.device)
+}
+
+/// The number of buffers a piece needs.
+fn check_shape(job: &Job) -> Result<usize, SubmitError> {
+    let (sources, destinations) = (job.sources.len(), job.destinations.len());
+    if destinations > MAX_DESTINATIONS {
+        return Err(SubmitError::TooManyDestinations { count: destinations });
+    }
+    if destinations == 0 && job.kind != JobKind::Stripe {
+        return Err(SubmitError::NoDestination);
+    }
+    let (fits, buffers) = match job.kind {
+        JobKind::Copy => (sources == 1, 1),
+        JobKind::Zero => (sources == 0, 0),
+        JobKind::Compare => (sources == 1, 1 + destinations),
+        JobKind::Stripe => {
+            let buffers = sources + usize::from(job.computed);
+            (buffers >= 1 && buffers <= MAX_BUFFERS && job.transform.is_some(), buffers)
+        }
+    };
+    if !fits {
+        return Err(SubmitError::Shape { sources, buffers });
+    }
+    for (index, destination) in job.destinations.iter().enumerate() {
+        if job.kind == JobKind::Stripe && usize::from(destination.buffer) >= buffers {
+            let side = Side::Destination(index);
+            return Err(SubmitError::NoSuchBuffer { side, buffer: destination.buffer });
+        }
+    }
+    Ok(buffers)
+}
+
+fn check_extent(job: &Job, side: Side, extent: &Extent) -> Result<(), SubmitError> {
+    let device = extent.device.clone();
+    if extent.len != job.len() {
+        let expected = job.len();
+        return Err(SubmitError::LengthMismatch { side, len: extent.len, expected });
+    }
+    let writes = matches!(side, Side::Destination(_)) && job.kind != JobKind::Compare;
+    let facts = device.facts();
+    // A flush alone (an empty destination) needs no right to write.
+    if extent.len > 0 && !(if writes { facts.writable } else { facts.readable }) {
+        return Err(SubmitError::Access { side, device });
+    }
+    // Zeroing keeps the size of a file; only data makes it grow.
+    let grows = writes
+        && facts.kind == DeviceKind::File
+        && job.kind != JobKind::Zero
+        && !job.flags.contains(Flags::SKIP_ZEROS);
+    let limit = if grows { u64::from(i64::MAX.unsigned_abs()) } else { device.size() };
+    let end = extent.checked_end();
+    if end.is_none_or(|end| end > limit && end > refreshed(&device, grows)) {
+        let size = device.size();
+        return Err(SubmitError::OutOfRange { side, device, size });
+    }
+    if let Some(alignment) = facts.direct_only()
+        && (extent.offset % u64::from(alignment) != 0 || extent.len % u64::from(alignment) != 0)
+    {
+        return Err(SubmitError::Misaligned { side, device, alignment });
+    }
+    Ok(())
+}
+
+/// The size that counts when the one last seen is too small: a file may have grown meanwhile.
+fn refreshed(device: &Device, grows: bool) -> u64 {
+    if grows || device.facts().kind != DeviceKind::File {
+        return device.size();
+    }
+    device.refresh_size().unwrap_or_else(|_| device.size())
+}
+
+/// The direction that keeps every source intact until it is read, if anything overlaps.
+fn check_overlap(job: &Job) -> Result<Option<Direction>, SubmitError> {
+    if matches!(job.kind, JobKind::Zero | JobKind::Compare) {
+        return Ok(None);
+    }
+    let mut direction = None;
+    for (index, to) in job.destinations.iter().enumerate() {
+        let side = Side::Destination(index);
+        for other in &job.destinations[..index] {
+            if to.extent.overlaps(&other.extent) {
+                return Err(SubmitError::ConflictingOverlap { side });
+            }
+        }
+        for source in &job.sources {
+            if !to.extent.overlaps(source) {
+                continue;
+            }
+            if job.flags.contains(Flags::REFUSE_OVERLAP) {
+                return Err(SubmitError::Overlap { side });
+            }
+            let wanted = match to.extent.offset.cmp(&source.offset) {
+                std::cmp::Ordering::Greater => Direction::Backward,
+                std::cmp::Ordering::Less => Direction::Forward,
+                // In place: every piece is read before it is written, any order serves.
+                std::cmp::Ordering::Equal => continue,
+            };
+            if direction.is_some_and(|taken| taken != wanted) {
+                return Err(SubmitError::ConflictingOverlap { side });
+            }
+            direction = Some(wanted);
+        }
+    }
+    if direction == Some(Direction::Backward) && job.flags.contains(Flags::SEQUENTIAL) {
+        return Err(SubmitError::ConflictingOverlap { side: Side::Destination(0) });
+    }
+    Ok(direction)
+}
+
+/// The largest piece in bytes: what was configured, unless the pool holds no two of them.
+fn largest_piece(buffers: usize, granule: u32, house: House) -> Result<u32, SubmitError> {
+    let page = u32::try_from(PAGE_SIZE).unwrap_or(4096);
+    let count = u32::try_from(buffers.max(1)).unwrap_or(u32::MAX);
+    let share = house.pool_pages / 2 / count * page;
+    let unit = granule.max(page);
+    let max = house.request_size.min(share.max(page)) / unit * unit;
+    let max = max.max(unit);
+    let needed = u64::from(max / page) * u64::from(count);
+    if needed > u64::from(house.pool_pages) {
+        let pages = u64::from(house.pool_pages);
+        return Err(SubmitError::PoolTooSmall { needed, pages });
+    }
+    Ok(max)
+}

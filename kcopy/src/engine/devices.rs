@@ -1,0 +1,235 @@
+//! The devices in use: slots for the backend, what was learned about zeroing, shared flushes.
+//!
+//! A flush serves every job that waits for one when it is issued: it covers all writes completed
+//! by then, theirs among them. Jobs that come while a flush is in flight wait for the next.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::queue::JobKey;
+use crate::backend::{MAX_SLOTS, Slot, ZeroMethod};
+use crate::device::Device;
+
+/// Device ids are unique small numbers: they are their own hash.
+#[derive(Debug, Default)]
+pub(super) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        // Spread the low bits: the table uses the high ones as well.
+        self.0 = id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+/// What is known about a way of zeroing on a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(super) enum Support {
+    #[default]
+    Unknown,
+    Proven,
+    Refused,
+}
+
+/// A device in use.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) device: Device,
+    /// Jobs that name it.
+    jobs: u32,
+    zero_range: Support,
+    punch_hole: Support,
+    pub(super) flush_in_flight: bool,
+    /// Jobs that the flush in flight serves.
+    pub(super) covered: Vec<JobKey>,
+    /// Jobs that the next flush will serve.
+    pub(super) waiting: Vec<JobKey>,
+    /// Index in the statistics; `None` if there are too many devices to list.
+    pub(super) stats: Option<usize>,
+}
+
+impl Entry {
+    /// How to zero, in the order of preference, leaving out what was refused; `None`: write zeros.
+    pub(super) fn zero_method(&self, punch_first: bool) -> Option<ZeroMethod> {
+        let range = (ZeroMethod::ZeroRange, self.zero_range);
+        let hole = (ZeroMethod::PunchHole, self.punch_hole);
+        let order = if punch_first { [hole, range] } else { [range, hole] };
+        order.into_iter().find(|(_, s)| *s != Support::Refused).map(|(method, _)| method)
+    }
+
+    /// Whether the preferred way of zeroing has worked before.
+    pub(super) fn zero_is_proven(&self, punch_first: bool) -> bool {
+        match self.zero_method(punch_first) {
+            Some(ZeroMethod::ZeroRange) => self.zero_range == Support::Proven,
+            Some(ZeroMethod::PunchHole) => self.punch_hole == Support::Proven,
+            None => false,
+        }
+    }
+
+    /// Remembers how `method` went.
+    pub(super) fn learn(&mut self, method: ZeroMethod, support: Support) {
+        match method {
+            ZeroMethod::ZeroRange => self.zero_range = support,
+            ZeroMethod::PunchHole => self.punch_hole = support,
+        }
+    }
+}
+
+/// A change that the backend must be told of.
+#[derive(Clone, Debug)]
+pub enum DeviceChange {
+    /// A device came into use.
+    Attach(Slot, Device),
+    /// A device is not used any more.
+    Detach(Slot),
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Devices {
+    entries: Vec<Option<Entry>>,
+    by_id: HashMap<u64, Slot, BuildHasherDefault<IdHasher>>,
+    pub(super) changes: VecDeque<DeviceChange>,
+    /// Slots with jobs in `waiting` and no flush in flight.
+    flush_due: Vec<Slot>,
+}
+
+impl Devices {
+    pub(super) fn get(&self, slot: Slot) -> &Entry {
+        self.entries[usize::from(slot.0)].as_ref().expect("a job's device is attached")
+    }
+
+    pub(super) fn get_mut(&mut self, slot: Slot) -> &mut Entry {
+        self.entries[usize::from(slot.0)].as_mut().expect("a job's device is attached")
+    }
+
+    /// The slot of `device` for one more job; `None` if there are too many devices.
+    ///
+    /// `stats` makes its place in the statistics when it is new.
+    pub(super) fn enter(
+        &mut self,
+        device: &Device,
+        stats: impl FnOnce() -> Option<usize>,
+    ) -> Option<Slot> {
+        if let Some(slot) = self.by_id.get(&device.id()).copied() {
+            self.get_mut(slot).jobs += 1;
+            return Some(slot);
+        }
+        let slot = self.free_slot()?;
+        self.entries[usize::from(slot.0)] = Some(Entry {
+            device: device.clone(),
+            jobs: 1,
+            zero_range: Support::default(),
+            punch_hole: Support::default(),
+            flush_in_flight: false,
+            covered: Vec::new(),
+            waiting: Vec::new(),
+            stats: stats(),
+        });
+        self.by_id.insert(device.id(), slot);
+        self.changes.push_back(DeviceChange::Attach(slot, device.clone()));
+        Some(slot)
+    }
+
+    /// One job less uses `slot`.
+    pub(super) fn leave(&mut self, slot: Slot) {
+        self.get_mut(slot).jobs -= 1;
+    }
+
+    /// Lets go of devices that no job uses and that nobody outside has a handle of.
+    pub(super) fn sweep(&mut self) {
+        self.detach_where(|entry| entry.device.handles() == 1);
+    }
+
+    /// Lets go of `device` if no job uses it.
+    pub(super) fn release(&mut self, device: &Device) {
+        self.detach_where(|entry| entry.device.id() == device.id());
+    }
+
+    /// Asks for a flush of `slot` on behalf of `job`.
+    pub(super) fn want_flush(&mut self, slot: Slot, job: JobKey) {
+        let entry = self.get_mut(slot);
+        entry.waiting.push(job);
+        let due = !entry.flush_in_flight && entry.waiting.len() == 1;
+        if due {
+            self.flush_due.push(slot);
+        }
+    }
+
+    /// A device that is to be flushed now, if there is one; its waiting jobs become covered.
+    pub(super) fn start_flush(&mut self) -> Option<Slot> {
+        let slot = self.flush_due.pop()?;
+        let entry = self.get_mut(slot);
+        entry.flush_in_flight = true;
+        std::mem::swap(&mut entry.covered, &mut entry.waiting);
+        Some(slot)
+    }
+
+    /// The flush of `slot` ended: hands out the jobs that it served.
+    pub(super) fn end_flush(&mut self, slot: Slot) -> Vec<JobKey> {
+        let entry = self.get_mut(slot);
+        entry.flush_in_flight = false;
+        let served = std::mem::take(&mut entry.covered);
+        if !entry.waiting.is_empty() {
+            self.flush_due.push(slot);
+        }
+        served
+    }
+
+    /// Gives an emptied list of served jobs back, so that its memory is used again.
+    pub(super) fn recycle(&mut self, slot: Slot, mut served: Vec<JobKey>) {
+        served.clear();
+        let entry = self.get_mut(slot);
+        if entry.covered.capacity() == 0 {
+            entry.covered = served;
+        }
+    }
+
+    fn detach_where(&mut self, wanted: impl Fn(&Entry) -> bool) {
+        for (index, place) in self.entries.iter_mut().enumerate() {
+            let Some(entry) = place.as_ref() else { continue };
+            if entry.jobs > 0 || entry.flush_in_flight || !wanted(entry) {
+                continue;
+            }
+            let slot = Slot(u16::try_from(index).expect("slots are below MAX_SLOTS"));
+            // A device that was never announced to the backend is not taken back from it either.
+            let announced = !self
+                .changes
+                .iter()
+                .any(|change| matches!(change, DeviceChange::Attach(new, _) if *new == slot));
+            self.by_id.remove(&entry.device.id());
+            *place = None;
+            if announced {
+                self.changes.push_back(DeviceChange::Detach(slot));
+            } else {
+                let same = |c: &DeviceChange| matches!(c, DeviceChange::Attach(n, _) if *n == slot);
+                self.changes.retain(|change| !same(change));
+            }
+        }
+    }
+
+    fn free_slot(&mut self) -> Option<Slot> {
+        if self.by_id.len() >= usize::from(MAX_SLOTS) {
+            self.sweep();
+        }
+        let free = self.entries.iter().position(Option::is_none);
+        let index = free.unwrap_or(self.entries.len());
+        if index == self.entries.len() {
+            self.entries.push(None);
+        }
+        let slot = u16::try_from(index).ok().filter(|index| *index < MAX_SLOTS);
+        if slot.is_none() {
+            self.entries.truncate(usize::from(MAX_SLOTS));
+        }
+        slot.map(Slot)
+    }
+}

@@ -1,0 +1,408 @@
+//! Starting pieces: whose turn it is, how long a piece is, which pages it gets.
+
+use smallvec::SmallVec;
+
+use super::lane::Lane;
+use super::queue::JobKey;
+use super::state::{Gate, JobState, Phase, Piece, PieceKey};
+use super::{Engine, PageWaiter};
+use crate::backend::{Op, OpId};
+use crate::job::{Flags, Job, JobKind};
+use crate::mem::Pages;
+use crate::units::{PAGE_SIZE, Time};
+
+/// Small jobs that may pass one that waits for pages, before it gets all that come free.
+const MAX_PASSED: u32 = 64;
+
+/// How many jobs are looked at to find a small one that may pass.
+const MAX_LOOKED_AT: usize = 16;
+
+/// The most pages of a piece that may pass a waiting one: 64 KiB.
+const SMALL_PAGES: u32 = 16;
+
+/// The largest range zeroed by one operation where zeroing without data is known to work.
+const MAX_ZERO: u32 = 256 << 20;
+
+/// Jobs that travel in one piece, at most, while few wait; keeps several pieces on their way.
+const MIN_MERGE: usize = 16;
+
+/// How an attempt to start a piece went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    /// A piece was started, or the job turned out to have none left.
+    Progress,
+    /// The pool has no pages for it now.
+    NoPages,
+}
+
+impl Engine {
+    /// The next operation for the backend; `None` if there is nothing to issue now. Ask again
+    /// after a completion, after an admission, and at [`Engine::deadline`].
+    pub fn next_op(&mut self, now: Time) -> Option<(OpId, Op)> {
+        self.look_for_cancelled();
+        loop {
+            if let Some(op) = self.ready.pop_front() {
+                return Some(op);
+            }
+            if let Some(slot) = self.devices.start_flush() {
+                self.issue_flush(slot);
+            } else if !self.start_piece(now) {
+                return None;
+            }
+        }
+    }
+
+    /// Starts a piece of the job whose turn it is; `false` if nothing can be started now.
+    fn start_piece(&mut self, now: Time) -> bool {
+        self.wake_at = None;
+        if self.pieces.len() >= self.config.requests
+            || (self.queue.is_empty() && self.page_waiter.is_none())
+        {
+            return false;
+        }
+        if let Some(Err(later)) = self.config.throttle.as_ref().map(|throttle| throttle.check(now))
+        {
+            self.wake_at = Some(later);
+            return false;
+        }
+        if let Some(waiter) = self.page_waiter {
+            if self.try_start(waiter.job, now) == Start::Progress {
+                self.page_waiter = None;
+                return true;
+            }
+            return self.pass(waiter, now);
+        }
+        let Some(job) = self.queue.pick() else { return false };
+        if self.try_start(job, now) == Start::NoPages {
+            self.page_waiter = Some(PageWaiter { job, passed: 0 });
+        }
+        true
+    }
+
+    /// Lets a small job pass `waiter`, if there is one near the front and it was not passed too
+    /// often.
+    fn pass(&mut self, waiter: PageWaiter, now: Time) -> bool {
+        if waiter.passed >= MAX_PASSED {
+            return false;
+        }
+        for _ in 0..self.queue.len().min(MAX_LOOKED_AT) {
+            let Some(job) = self.queue.pick() else { return false };
+            let state = &self.jobs[job];
+            let priority = state.job.priority;
+            if pages_of_piece(state) > SMALL_PAGES {
+                self.queue.push_back(job, priority);
+            } else if self.try_start(job, now) == Start::Progress {
+                self.page_waiter = Some(PageWaiter { passed: waiter.passed + 1, ..waiter });
+                return true;
+            } else {
+                self.queue.push_front(job, priority);
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Starts the next piece of `key`, which was taken out of the queue.
+    fn try_start(&mut self, key: JobKey, now: Time) -> Start {
+        let Some((offset, len)) = self.next_piece(key) else {
+            self.jobs[key].queued = false;
+            self.end_if_done(key);
+            return Start::Progress;
+        };
+        if self.must_wait_for_own_pieces(key) {
+            // Its turn comes again when one of its pieces has ended.
+            self.jobs[key].queued = false;
+            return Start::Progress;
+        }
+        if !self.ensure_zeros(key) {
+            return Start::NoPages;
+        }
+        let merged = self.gather(key, len);
+        let whole = len + merged.iter().map(|job| self.len_of(*job)).sum::<u32>();
+        let Some((buffers, whole)) = self.take_buffers(key, whole, merged.is_empty()) else {
+            self.scatter_back(merged);
+            return Start::NoPages;
+        };
+        // A piece that had to be shorter than wished keeps its near edge.
+        let (offset, len) =
+            if whole < len { self.shortened(key, offset, len, whole) } else { (offset, len) };
+        self.charge(key, whole, now);
+        let piece = self.new_piece(key, merged, offset, whole, buffers);
+        self.account_start(piece, len);
+        self.start_reading(piece);
+        Start::Progress
+    }
+
+    /// The next piece of a job as configured, before pages are looked for.
+    fn next_piece(&self, key: JobKey) -> Option<(u64, u32)> {
+        let job = &self.jobs[key];
+        if !job.has_more() {
+            return None;
+        }
+        let mut cut = job.ticket.cut;
+        if let Some(throttle) = &self.config.throttle {
+            let even = throttle.even_piece().clamp(64 << 10, u64::from(cut.max));
+            let even = u32::try_from(even).unwrap_or(cut.max);
+            cut.max = (even - even % cut.granule).max(cut.granule);
+        }
+        if job.job.kind == JobKind::Zero && self.zero_is_proven(job) {
+            cut.max = MAX_ZERO.max(cut.max);
+        }
+        cut.piece(job.taken)
+    }
+
+    fn zero_is_proven(&self, job: &JobState) -> bool {
+        let punch = job.job.flags.contains(Flags::PUNCH_HOLES);
+        job.targets.iter().all(|target| self.devices.get(target.slot).zero_is_proven(punch))
+    }
+
+    /// Zero jobs hold no pages, so they are held to the same bytes on their way as others; and one
+    /// piece goes ahead to find out whether zeroing without data works.
+    fn must_wait_for_own_pieces(&self, key: JobKey) -> bool {
+        let job = &self.jobs[key];
+        if job.job.kind != JobKind::Zero || job.pieces == 0 {
+            return false;
+        }
+        let punch = job.job.flags.contains(Flags::PUNCH_HOLES);
+        let refused = |target: &super::state::Target| {
+            self.devices.get(target.slot).zero_method(punch).is_none()
+        };
+        if self.zero_is_proven(job) || job.targets.iter().all(refused) {
+            let on_their_way = u64::from(job.pieces) * u64::from(job.ticket.cut.max);
+            return on_their_way >= self.pool.bytes().max(u64::from(job.ticket.cut.max));
+        }
+        true
+    }
+
+    /// A zero job keeps pages of zeros for destinations that cannot zero without data.
+    fn ensure_zeros(&mut self, key: JobKey) -> bool {
+        let job = &self.jobs[key];
+        if job.job.kind != JobKind::Zero || job.zeros.is_some() {
+            return true;
+        }
+        let bytes = job.ticket.cut.len.min(u64::from(job.ticket.cut.max));
+        let pages = u32::try_from(bytes).map_or(1, pages_for);
+        let Some(mut zeros) = self.pool.take(pages) else { return false };
+        zeros.fill(0);
+        self.jobs[key].zeros = Some(zeros.into_shared());
+        true
+    }
+
+    /// The pages for one piece: as many buffers as the job has. A job with one buffer also takes a
+    /// run that is up to half shorter.
+    fn take_buffers(
+        &mut self,
+        key: JobKey,
+        len: u32,
+        may_shorten: bool,
+    ) -> Option<(SmallVec<[Option<Pages>; 1]>, u32)> {
+        let count = self.jobs[key].ticket.buffers;
+        let pages = pages_for(len);
+        let mut buffers = SmallVec::new();
+        for _ in 0..count {
+            let Some(run) = self.pool.take(pages) else { break };
+            buffers.push(Some(run));
+        }
+        if buffers.len() == usize::from(count) {
+            return Some((buffers, len));
+        }
+        drop(buffers);
+        if count != 1 || !may_shorten || pages <= SMALL_PAGES {
+            return None;
+        }
+        let run = self.pool.longest_run(pages);
+        let granule = self.jobs[key].ticket.cut.granule;
+        let shorter = run * page_size() / granule * granule;
+        if run < pages.div_ceil(2) || shorter == 0 || shorter >= len {
+            return None;
+        }
+        let run = self.pool.take(pages_for(shorter))?;
+        Some((SmallVec::from_iter([Some(run)]), shorter))
+    }
+
+    fn shortened(&self, key: JobKey, offset: u64, len: u32, to: u32) -> (u64, u32) {
+        match self.jobs[key].ticket.cut.direction {
+            crate::split::Direction::Forward => (offset, to),
+            crate::split::Direction::Backward => (offset + u64::from(len - to), to),
+        }
+    }
+
+    fn charge(&self, key: JobKey, len: u32, now: Time) {
+        let Some(throttle) = &self.config.throttle else { return };
+        let job = &self.jobs[key];
+        let sides = match job.job.kind {
+            JobKind::Zero if self.zero_is_proven(job) => 0,
+            JobKind::Zero | JobKind::Copy => 1,
+            JobKind::Compare => 1 + job.targets.len(),
+            JobKind::Stripe => job.sources.len().max(1),
+        };
+        throttle.take(u64::from(len) * sides as u64, now);
+    }
+
+    fn new_piece(
+        &mut self,
+        job: JobKey,
+        merged: Vec<JobKey>,
+        offset: u64,
+        len: u32,
+        buffers: SmallVec<[Option<Pages>; 1]>,
+    ) -> PieceKey {
+        let span = tracing::trace_span!(parent: &self.jobs[job].span, "piece", offset, len);
+        self.pieces.insert(Piece {
+            job,
+            merged,
+            offset,
+            len,
+            phase: Phase::Reading,
+            lanes: SmallVec::new(),
+            open_lanes: 0,
+            buffers,
+            shared: SmallVec::new(),
+            segments: Vec::new(),
+            spoiled: false,
+            scatter: false,
+            span,
+        })
+    }
+
+    /// Counts the piece with its jobs, and puts the first one back in line if it has more.
+    fn account_start(&mut self, piece: PieceKey, len: u32) {
+        let key = self.pieces[piece].job;
+        let job = &mut self.jobs[key];
+        job.taken += u64::from(len);
+        job.pieces += 1;
+        if job.gate != Gate::Open {
+            job.order.push(piece);
+        }
+        job.queued = job.has_more();
+        let (queued, priority) = (job.queued, job.job.priority);
+        if queued {
+            self.queue.push_back(key, priority);
+        }
+        for index in 0..self.pieces[piece].merged.len() {
+            let other = self.pieces[piece].merged[index];
+            let job = &mut self.jobs[other];
+            job.taken = job.ticket.cut.len;
+            job.pieces = 1;
+            self.stats.jobs_merged += 1;
+        }
+    }
+
+    /// Jobs at the front of the queue that continue `key` on every side, taken out of it.
+    fn gather(&mut self, key: JobKey, len: u32) -> Vec<JobKey> {
+        let first = &self.jobs[key];
+        if !may_merge(first) {
+            return Vec::new();
+        }
+        let priority = first.job.priority;
+        let limit = MIN_MERGE.max(self.queue.len_of(priority) / 4);
+        let max = first.ticket.cut.max;
+        let mut whole = len;
+        let mut list: Option<Vec<JobKey>> = None;
+        while let Some(next) = self.queue.front(priority) {
+            let (first, other) = (&self.jobs[key], &self.jobs[next]);
+            let longer = whole.saturating_add(self.len_of(next));
+            let count = list.as_ref().map_or(0, Vec::len);
+            if count + 1 >= limit || longer > max || !continues(first, other, whole, longer) {
+                break;
+            }
+            let list = list.get_or_insert_with(|| self.spare_lists.pop().unwrap_or_default());
+            list.push(next);
+            whole = longer;
+            self.queue.pop_front(priority);
+            self.jobs[next].queued = false;
+        }
+        list.unwrap_or_default()
+    }
+
+    /// Puts gathered jobs back at the front of the queue, in their order.
+    pub(super) fn scatter_back(&mut self, mut merged: Vec<JobKey>) {
+        for key in merged.drain(..).rev() {
+            let job = &mut self.jobs[key];
+            job.queued = true;
+            let priority = job.job.priority;
+            self.queue.push_front(key, priority);
+        }
+        self.keep_list(merged);
+    }
+
+    pub(super) fn keep_list(&mut self, list: Vec<JobKey>) {
+        debug_assert!(list.is_empty());
+        if list.capacity() > 0 && self.spare_lists.len() < 64 {
+            self.spare_lists.push(list);
+        }
+    }
+
+    /// The length of a job that is one piece.
+    pub(super) fn len_of(&self, key: JobKey) -> u32 {
+        u32::try_from(self.jobs[key].ticket.cut.len).unwrap_or(u32::MAX)
+    }
+
+    fn start_reading(&mut self, key: PieceKey) {
+        let piece = &mut self.pieces[key];
+        let job = &self.jobs[piece.job];
+        let lanes = match job.job.kind {
+            JobKind::Copy | JobKind::Stripe => job.sources.len(),
+            JobKind::Compare => 1 + job.targets.len(),
+            JobKind::Zero => 0,
+        };
+        piece.lanes.extend((0..lanes).map(|_| Lane::new(piece.len)));
+        piece.open_lanes = lanes;
+        if lanes == 0 {
+            self.all_read(key);
+        }
+        for lane in 0..lanes {
+            self.read_more(key, lane);
+        }
+    }
+}
+
+fn page_size() -> u32 {
+    u32::try_from(PAGE_SIZE).unwrap_or(4096)
+}
+
+fn pages_for(len: u32) -> u32 {
+    len.div_ceil(page_size())
+}
+
+/// Pages that the next piece of a job asks for, about.
+fn pages_of_piece(job: &JobState) -> u32 {
+    let left = job.ticket.cut.len - job.taken;
+    let len = u32::try_from(left).unwrap_or(u32::MAX).min(job.ticket.cut.max);
+    pages_for(len).saturating_mul(u32::from(job.ticket.buffers.max(1)))
+}
+
+/// Whether a job may travel with others: a small plain copy that nobody watches or cancels.
+fn may_merge(job: &JobState) -> bool {
+    let Job { kind, transform, cancel, flags, .. } = &job.job;
+    *kind == JobKind::Copy
+        && !job.alone
+        && job.taken == 0
+        && transform.is_none()
+        && cancel.is_none()
+        && (Flags::FLUSH | Flags::NO_ISOLATION | Flags::REFUSE_OVERLAP).contains(*flags)
+        && !job.ticket.overlap
+        && job.ticket.cut.len <= u64::from(job.ticket.cut.max / 2)
+        && job.ticket.cut.len % u64::from(job.ticket.cut.granule) == 0
+}
+
+/// Whether `other` begins where `first`, `whole` bytes long by now, ends, on every side; and the
+/// run of `longer` bytes does not overlap itself.
+fn continues(first: &JobState, other: &JobState, whole: u32, longer: u32) -> bool {
+    let follows = |a: &crate::Extent, b: &crate::Extent| {
+        a.device.id() == b.device.id() && a.offset.saturating_add(u64::from(whole)) == b.offset
+    };
+    if !may_merge(other)
+        || !follows(&first.job.sources[0], &other.job.sources[0])
+        || first.job.flags != other.job.flags
+        || first.job.on_error != other.job.on_error
+        || first.job.destinations.len() != other.job.destinations.len()
+    {
+        return false;
+    }
+    let source = crate::Extent { len: u64::from(longer), ..first.job.sources[0].clone() };
+    first.job.destinations.iter().zip(&other.job.destinations).all(|(a, b)| {
+        let run = crate::Extent { len: u64::from(longer), ..a.extent.clone() };
+        follows(&a.extent, &b.extent) && !run.overlaps(&source)
+    })
+}

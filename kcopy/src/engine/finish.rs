@@ -1,0 +1,220 @@
+//! The end of pieces and jobs: pages go back, flushes are waited for, the outcome is made.
+
+use smallvec::SmallVec;
+
+use super::queue::JobKey;
+use super::state::{Finished, Gate, JobState, PieceKey, Role};
+use super::{Engine, Mutation};
+use crate::backend::{Op, Slot};
+use crate::errno::Errno;
+use crate::job::{Flags, JobKind};
+use crate::outcome::{DestinationOutcome, Fault, FaultKind, Outcome};
+use crate::stats::LATENCY_CLASSES;
+use crate::units::{Sector, Time};
+
+impl Engine {
+    /// The next job whose callback is to be called.
+    pub fn next_finished(&mut self, now: Time) -> Option<Finished> {
+        let finished = self.finished.pop_front()?;
+        self.stats.jobs_finished += 1;
+        if finished.outcome.cancelled {
+            self.stats.jobs_cancelled += 1;
+        } else if !finished.outcome.is_ok() {
+            self.stats.jobs_failed += 1;
+        }
+        let nanos = now.nanos_since(finished.since).max(1);
+        let class = usize::try_from(nanos.ilog2()).unwrap_or(0).min(LATENCY_CLASSES - 1);
+        self.stats.latency[class] += 1;
+        Some(finished)
+    }
+
+    /// A piece was transferred (or failed where it could not be): its pages go back.
+    pub(super) fn end_piece(&mut self, key: PieceKey) {
+        let mut piece = self.pieces.remove(key);
+        let merged = std::mem::take(&mut piece.merged);
+        let owner = piece.job;
+        drop(piece);
+        self.leave_piece(owner, key);
+        self.leave_merged(merged);
+    }
+
+    /// A piece that is not written: what it covers is a gap on every destination.
+    pub(super) fn abandon_piece(&mut self, key: PieceKey) {
+        let mut piece = self.pieces.remove(key);
+        let merged = std::mem::take(&mut piece.merged);
+        let (owner, from) = (piece.job, piece.offset);
+        let to = from + u64::from(piece.len);
+        drop(piece);
+        self.jobs[owner].gap.add(from, to);
+        for other in &merged {
+            let len = self.jobs[*other].ticket.cut.len;
+            self.jobs[*other].gap.add(0, len);
+        }
+        self.leave_piece(owner, key);
+        self.leave_merged(merged);
+    }
+
+    /// Something failed among merged jobs: each starts again alone, and gets its own verdict.
+    pub(super) fn scatter(&mut self, key: PieceKey) {
+        let mut piece = self.pieces.remove(key);
+        let mut jobs = std::mem::take(&mut piece.merged);
+        jobs.insert(0, piece.job);
+        drop(piece);
+        for job in &jobs {
+            let job = &mut self.jobs[*job];
+            (job.taken, job.pieces, job.alone) = (0, 0, true);
+        }
+        self.scatter_back(jobs);
+    }
+
+    fn leave_piece(&mut self, key: JobKey, piece: PieceKey) {
+        let job = &mut self.jobs[key];
+        job.pieces -= 1;
+        if job.gate != Gate::Open {
+            job.order.retain(|other| *other != piece);
+            self.open_gate(key);
+        }
+        // Opening the gate may have ended further pieces, and with the last one the job.
+        let Some(job) = self.jobs.get_mut(key) else { return };
+        let waits = self.page_waiter.is_some_and(|waiter| waiter.job == key);
+        if job.has_more() && !job.queued && !waits {
+            job.queued = true;
+            let priority = job.job.priority;
+            self.queue.push_back(key, priority);
+        }
+        self.end_if_done(key);
+    }
+
+    fn leave_merged(&mut self, mut merged: Vec<JobKey>) {
+        for key in merged.drain(..) {
+            self.jobs[key].pieces -= 1;
+            self.end_if_done(key);
+        }
+        self.keep_list(merged);
+    }
+
+    /// Goes over to flushing, or to the end, once nothing is left to transfer.
+    pub(super) fn end_if_done(&mut self, key: JobKey) {
+        let Some(job) = self.jobs.get(key) else { return };
+        let flushing = job.flushes.is_some_and(|count| count > 0);
+        if job.pieces > 0 || job.queued || job.has_more() || flushing {
+            return;
+        }
+        let flush = job.job.flags.contains(Flags::FLUSH) && !job.cancelled;
+        if flush && !self.config.breaks(Mutation::CallbackBeforeFlush) {
+            self.start_flushes(key);
+            if self.jobs[key].flushes.is_some_and(|count| count > 0) {
+                return;
+            }
+        }
+        self.finish(key);
+    }
+
+    /// Asks for one flush of each device that this job wrote to (or named, if it has no length).
+    pub(super) fn start_flushes(&mut self, key: JobKey) {
+        let job = &self.jobs[key];
+        if job.flushes.is_some() {
+            return;
+        }
+        let empty = job.ticket.cut.len == 0;
+        let wrote = |index: usize| empty || !job.written(index).is_empty() || job.gap_is_partial();
+        let mut slots: SmallVec<[Slot; 4]> = SmallVec::new();
+        for (index, target) in job.targets.iter().enumerate() {
+            if job.job.kind != JobKind::Compare && wrote(index) && !slots.contains(&target.slot) {
+                slots.push(target.slot);
+            }
+        }
+        self.jobs[key].flushes = Some(slots.len());
+        if let Some(errno) = self.broken {
+            self.jobs[key].flushes = Some(0);
+            for slot in slots {
+                self.jobs[key].flush_failed(slot, errno);
+            }
+            return;
+        }
+        for slot in slots {
+            self.devices.want_flush(slot, key);
+        }
+    }
+
+    pub(super) fn issue_flush(&mut self, slot: Slot) {
+        self.emit(Role::Flush { slot }, Op::Flush { device: slot });
+    }
+
+    pub(super) fn flush_ended(&mut self, slot: Slot, result: Result<(), Errno>) {
+        if let Some(place) = self.devices.get(slot).stats {
+            self.stats.devices[place].flushes += 1;
+        }
+        let served = self.devices.end_flush(slot);
+        for &key in &served {
+            let Some(job) = self.jobs.get_mut(key) else { continue };
+            if let Err(errno) = result {
+                job.flush_failed(slot, errno);
+            }
+            let left = job.flushes.unwrap_or(1) - 1;
+            job.flushes = Some(left);
+            if left == 0 && job.pieces == 0 {
+                self.finish(key);
+            }
+        }
+        self.devices.recycle(slot, served);
+    }
+
+    fn finish(&mut self, key: JobKey) {
+        let job = self.jobs.remove(key);
+        for slot in job.sources.iter().copied().chain(job.targets.iter().map(|t| t.slot)) {
+            self.devices.leave(slot);
+        }
+        let outcome = outcome_of(&job);
+        if !outcome.is_ok() {
+            tracing::debug!(parent: &job.span, ?outcome, "job ended");
+        }
+        let JobState { callback, since, .. } = job;
+        self.finished.push_back(Finished { callback, outcome, since });
+    }
+}
+
+impl JobState {
+    /// Whether something may have been written although the unbroken run is empty.
+    fn gap_is_partial(&self) -> bool {
+        self.taken > 0 && self.job.kind != JobKind::Compare
+    }
+
+    /// A flush failed: what was written to that device is not surely there.
+    fn flush_failed(&mut self, slot: Slot, errno: Errno) {
+        for (index, target) in self.targets.iter_mut().enumerate() {
+            if target.slot != slot {
+                continue;
+            }
+            let sector = Sector::containing(self.job.destinations[index].extent.offset);
+            target.record(Fault { kind: FaultKind::Flush, errno, sector }, 0);
+            target.leave_out(0, self.ticket.cut.len);
+        }
+    }
+}
+
+fn outcome_of(job: &JobState) -> Outcome {
+    let writes = job.job.kind != JobKind::Compare;
+    // A job that was to be flushed and was not has nothing that surely lasts.
+    let unflushed = job.job.flags.contains(Flags::FLUSH) && job.flushes.is_none();
+    let destination = |index: usize| {
+        let target = &job.targets[index];
+        DestinationOutcome {
+            error: target.fault,
+            written: if writes && !unflushed { job.written(index) } else { 0..0 },
+            differing_sectors: target.differing_sectors,
+        }
+    };
+    let mut outcome = Outcome {
+        read: job.read_fault,
+        destinations: (0..job.targets.len()).map(destination).collect(),
+        cancelled: job.cancelled,
+        unreadable: job.unreadable.iter().map(|(_, range)| range.clone()).collect(),
+        unwritten: job.unwritten.clone(),
+        differences: job.differences.clone(),
+    };
+    outcome.unreadable.sort_by_key(|range| range.start);
+    outcome.unwritten.sort_by_key(|(index, range)| (*index, range.start));
+    outcome.differences.sort_by_key(|(index, range)| (*index, range.start));
+    outcome
+}

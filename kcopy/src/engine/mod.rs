@@ -1,0 +1,404 @@
+//! The scheduler: jobs in, operations out, completions in, outcomes out. Sans-I/O: no device, no
+//! clock, no thread.
+//!
+//! ```text
+//!  admit -> [run queue] -> start piece -> read ops -> all read -> [gate] -> write ops -> end piece
+//!              ^  one piece a turn  |        ^ lane: short results, bad blocks        |
+//!              `--------------------'                                                 v
+//!                                        finished <- [flush, shared] <- last piece of the job
+//! ```
+//!
+//! These are kcopyd's lists: *pages* (the run queue, and the one job that waits for pages), *io*
+//! (operations in flight) and *complete* (finished). What is different: jobs take turns instead
+//! of standing in line, memory is a hard bound, and an error says what and where.
+//!
+//! # Invariants
+//!
+//! 1. An admitted job is in the run queue, waits for pages, has pieces, waits for flushes or is
+//!    finished; it ends in exactly one [`Finished`].
+//! 2. A piece holds its pages from its start to its end, and nothing else holds pages (but the
+//!    zeros of a zero job).
+//! 3. No operation is issued for a halted job, but to end pieces of a job that an error stopped;
+//!    for a cancelled one, none at all.
+//! 4. A piece's writes are issued after all its reads have ended and its gate has opened.
+//! 5. A flush that a job waits for is issued after its last write has ended.
+
+mod admit;
+mod devices;
+mod dispatch;
+mod finish;
+mod lane;
+mod queue;
+mod reading;
+mod state;
+mod writing;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use slab::Slab;
+
+pub use self::devices::DeviceChange;
+pub use self::state::Finished;
+
+use self::devices::Devices;
+use self::queue::{JobKey, RunQueue};
+use self::state::{Gate, InFlight, JobState, Phase, Piece, PieceKey, Role};
+use crate::backend::{Buffer, Completion, Op, OpId};
+use crate::door::House;
+use crate::errno::Errno;
+use crate::outcome::JobRange;
+use crate::pool::Pool;
+use crate::stats::Stats;
+use crate::throttle::Throttle;
+use crate::units::Time;
+
+/// An ordering rule that a test takes away, to see that the suite notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// The callback of a flushed job does not wait for the flush.
+    CallbackBeforeFlush,
+    /// The flush is issued with the last write, not after it.
+    FlushBeforeWrites,
+    /// Overlapping jobs are written without waiting for earlier reads.
+    OverlapUngated,
+    /// Overlapping jobs are always cut from the front.
+    OverlapForward,
+    /// Sequential jobs are written as soon as they are read.
+    SequentialUngated,
+}
+
+/// How an engine is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The largest operation on data, in bytes; a multiple of 4096.
+    pub request_size: u32,
+    /// The most pieces on their way at once.
+    pub requests: usize,
+    /// The most jobs admitted and not finished.
+    pub queue: usize,
+    /// The limit on bytes per second.
+    pub throttle: Option<Arc<Throttle>>,
+    /// A rule to break; for tests of the tests only.
+    #[cfg(feature = "mutation")]
+    pub mutation: Option<Mutation>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            request_size: 1 << 20,
+            requests: 256,
+            queue: 4096,
+            throttle: None,
+            #[cfg(feature = "mutation")]
+            mutation: None,
+        }
+    }
+}
+
+impl Config {
+    /// Whether a test took this rule away.
+    fn breaks(&self, rule: Mutation) -> bool {
+        #[cfg(feature = "mutation")]
+        return self.mutation == Some(rule);
+        #[cfg(not(feature = "mutation"))]
+        {
+            let _ = rule;
+            false
+        }
+    }
+}
+
+/// The job that did not get its pages when it was its turn.
+#[derive(Clone, Copy, Debug)]
+struct PageWaiter {
+    job: JobKey,
+    /// Small jobs that were let pass since.
+    passed: u32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    pool: Pool,
+    jobs: Slab<JobState>,
+    pieces: Slab<Piece>,
+    ops: Slab<InFlight>,
+    generation: u32,
+    queue: RunQueue,
+    page_waiter: Option<PageWaiter>,
+    /// Operations that were decided on and not yet asked for.
+    ready: VecDeque<(OpId, Op)>,
+    finished: VecDeque<Finished>,
+    devices: Devices,
+    stats: Stats,
+    /// When throttled pieces may start again.
+    wake_at: Option<Time>,
+    /// Raised by cancel tokens.
+    alarm: Arc<AtomicBool>,
+    /// The backend broke with this.
+    broken: Option<Errno>,
+    /// Emptied lists, kept for the next merged piece.
+    spare_lists: Vec<Vec<JobKey>>,
+}
+
+impl Engine {
+    /// An engine that works within `pool`.
+    pub fn new(config: Config, pool: Pool) -> Self {
+        let stats = Stats { pool_pages: u64::from(pool.pages()), ..Stats::default() };
+        Self {
+            config,
+            pool,
+            jobs: Slab::new(),
+            pieces: Slab::new(),
+            ops: Slab::new(),
+            generation: 0,
+            queue: RunQueue::default(),
+            page_waiter: None,
+            ready: VecDeque::new(),
+            finished: VecDeque::new(),
+            devices: Devices::default(),
+            stats,
+            wake_at: None,
+            alarm: Arc::new(AtomicBool::new(false)),
+            broken: None,
+            spare_lists: Vec::new(),
+        }
+    }
+
+    pub(crate) fn house(&self) -> House {
+        House { pool_pages: self.pool.pages(), request_size: self.config.request_size }
+    }
+
+    /// What cancel tokens raise.
+    pub(crate) fn alarm(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.alarm)
+    }
+
+    /// Whether another job may be admitted.
+    pub fn has_room(&self) -> bool {
+        self.jobs.len() < self.config.queue
+    }
+
+    /// Whether every admitted job has finished and was taken by [`Engine::next_finished`].
+    pub fn is_idle(&self) -> bool {
+        self.jobs.is_empty() && self.finished.is_empty()
+    }
+
+    /// Operations handed out whose completion has not come.
+    pub fn in_flight(&self) -> usize {
+        self.ops.len() - self.ready.len()
+    }
+
+    /// The page pool.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// When to call [`Engine::next_op`] again although nothing completed.
+    pub fn deadline(&self) -> Option<Time> {
+        self.wake_at
+    }
+
+    /// Whether a callback is to be called.
+    pub fn has_finished(&self) -> bool {
+        !self.finished.is_empty()
+    }
+
+    /// Whether an operation was decided on and not yet asked for: the backend was full.
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// The next change that the backend must be told of, before the next operation.
+    pub fn next_device_change(&mut self) -> Option<DeviceChange> {
+        self.devices.changes.pop_front()
+    }
+
+    /// Forgets `device` if no job uses it.
+    pub fn release(&mut self, device: &crate::Device) {
+        self.devices.release(device);
+    }
+
+    /// Forgets devices that nobody else has a handle of.
+    pub fn sweep_devices(&mut self) {
+        self.devices.sweep();
+    }
+
+    /// The counters; `syscalls` is the backend's to fill in.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Counts a callback that panicked.
+    pub(crate) fn count_panic(&mut self) {
+        self.stats.callback_panics += 1;
+    }
+
+    /// Takes in the end of an operation.
+    ///
+    /// A completion that names no operation in flight is counted and dropped, never believed.
+    pub fn complete(&mut self, completion: Completion) {
+        let index = completion.id.0 & u64::from(u32::MAX);
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        let found = self.ops.get(index).copied();
+        let Some(op) = found.filter(|op| u64::from(op.generation) == completion.id.0 >> 32) else {
+            self.stats.stray_completions += 1;
+            return;
+        };
+        let Completion { result, buffer, .. } = completion;
+        self.ops.remove(index);
+        match op.role {
+            Role::Read { piece, lane } => {
+                let Buffer::Exclusive(pages) = buffer else {
+                    unreachable!("a read gives its pages back")
+                };
+                self.read_ended(piece, lane, op, result, pages);
+            }
+            Role::Write { piece, lane } => self.write_ended(piece, lane, op, result),
+            Role::Zero { piece, lane, method } => {
+                self.zero_ended(piece, lane, op, method, result);
+            }
+            Role::Flush { slot } => self.flush_ended(slot, result.map(drop)),
+        }
+        self.stats.pool_peak_pages = u64::try_from(self.pool.peak()).unwrap_or(u64::MAX);
+    }
+
+    /// The backend broke: everything in flight failed with `errno`, its pages are lost to us.
+    ///
+    /// The backend must not be used any more; every job ends.
+    pub fn backend_broke(&mut self, errno: Errno) {
+        self.broken = Some(errno);
+        for (_, job) in &mut self.jobs {
+            job.halted = true;
+        }
+        self.ready.clear();
+        while let Some(index) = self.ops.iter().next().map(|(index, _)| index) {
+            let op = self.ops.remove(index);
+            self.give_up(op, errno);
+        }
+        while let Some(job) = self.queue.pick() {
+            self.jobs[job].queued = false;
+            self.end_if_done(job);
+        }
+        if let Some(waiter) = self.page_waiter.take() {
+            self.end_if_done(waiter.job);
+        }
+    }
+
+    fn give_up(&mut self, op: InFlight, errno: Errno) {
+        match op.role {
+            Role::Read { piece, lane } => self.read_lost(piece, lane, errno),
+            Role::Write { piece, lane } | Role::Zero { piece, lane, .. } => {
+                self.write_lost(piece, lane, errno);
+            }
+            Role::Flush { slot } => self.flush_ended(slot, Err(errno)),
+        }
+    }
+
+    /// Decides on an operation.
+    fn emit(&mut self, role: Role, op: Op) {
+        self.generation = self.generation.wrapping_add(1);
+        let asked = op.span().map_or(0, |(_, len)| u32::try_from(len).unwrap_or(u32::MAX));
+        let in_flight = InFlight { generation: self.generation, role, asked, slot: op.device() };
+        let index = self.ops.insert(in_flight);
+        let id = OpId(u64::from(self.generation) << 32 | index as u64);
+        self.stats.operations += 1;
+        self.ready.push_back((id, op));
+    }
+
+    /// Looks for cancelled jobs, if a token was used since the last time.
+    fn look_for_cancelled(&mut self) {
+        if !self.alarm.load(Ordering::Relaxed) || !self.alarm.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let is_cancelled = |job: &JobState| {
+            !job.cancelled && job.job.cancel.as_ref().is_some_and(|token| token.is_cancelled())
+        };
+        let cancelled: Vec<JobKey> =
+            self.jobs.iter().filter(|(_, job)| is_cancelled(job)).map(|(key, _)| key).collect();
+        for key in cancelled {
+            self.jobs[key].cancelled = true;
+            self.withdraw_ready(key);
+            self.halt(key);
+            self.end_if_done(key);
+        }
+    }
+
+    /// Takes back operations of a cancelled job that were decided on and not yet asked for.
+    fn withdraw_ready(&mut self, job: JobKey) {
+        for _ in 0..self.ready.len() {
+            let Some((id, op)) = self.ready.pop_front() else { break };
+            let index = usize::try_from(id.0 & u64::from(u32::MAX)).unwrap_or(usize::MAX);
+            let role = self.ops[index].role;
+            let piece = match role {
+                Role::Read { piece, .. } | Role::Write { piece, .. } | Role::Zero { piece, .. } => {
+                    Some(piece)
+                }
+                Role::Flush { .. } => None,
+            };
+            if piece.is_some_and(|piece| self.pieces[piece].job == job) {
+                self.ops.remove(index);
+                drop(op);
+                self.withdrawn(role);
+            } else {
+                self.ready.push_back((id, op));
+            }
+        }
+    }
+
+    fn withdrawn(&mut self, role: Role) {
+        match role {
+            Role::Read { piece, lane } => self.drop_read_lane(piece, lane),
+            Role::Write { piece, lane } | Role::Zero { piece, lane, .. } => {
+                self.drop_write_lane(piece, lane);
+            }
+            Role::Flush { .. } => {}
+        }
+    }
+
+    /// Nothing new is started for `key`.
+    fn halt(&mut self, key: JobKey) {
+        let job = &mut self.jobs[key];
+        job.halted = true;
+        if job.queued {
+            job.queued = false;
+            self.queue.remove(key);
+        }
+        if self.page_waiter.is_some_and(|waiter| waiter.job == key) {
+            self.page_waiter = None;
+        }
+        self.drop_held_pieces(key);
+    }
+
+    /// Pieces of a halted job that wait at its gate are not written any more.
+    fn drop_held_pieces(&mut self, key: JobKey) {
+        if self.jobs[key].gate == Gate::Open {
+            return;
+        }
+        let held: Vec<PieceKey> = self.jobs[key]
+            .order
+            .iter()
+            .copied()
+            .filter(|piece| self.pieces[*piece].phase == Phase::Held)
+            .collect();
+        for piece in held {
+            self.abandon_piece(piece);
+        }
+    }
+}
+
+/// Adds a range to a list that is bounded, joining it with the last one if they touch.
+fn add_range<K: PartialEq>(list: &mut Vec<(K, JobRange)>, key: K, range: JobRange) {
+    if let Some((last_key, last)) = list.last_mut()
+        && *last_key == key
+        && last.end == range.start
+    {
+        last.end = range.end;
+    } else if list.len() < crate::Outcome::MAX_RANGES {
+        list.push((key, range));
+    }
+}
