@@ -4,10 +4,14 @@
 pub mod backend;
 mod callback;
 mod cancel;
+pub mod client;
 pub mod device;
 mod door;
+mod doorbell;
+mod driver;
 pub mod engine;
 mod errno;
+mod future;
 mod job;
 mod mem;
 mod outcome;
@@ -20,11 +24,13 @@ mod sync;
 mod throttle;
 pub mod units;
 
-pub use backend::BackendKind;
+pub use backend::{BackendChoice, BackendKind};
 pub use cancel::CancelToken;
+pub use client::{BuildError, Builder, Client, Prepared, Refused, Stalled};
 pub use device::Device;
 pub use door::{Side, SubmitError};
 pub use errno::Errno;
+pub use future::Running;
 pub use job::{
     Destination, Flags, Job, JobKind, MAX_BUFFERS, MAX_DESTINATIONS, OnError, PieceBuffers,
     Priority, Transform,

@@ -34,10 +34,13 @@ use crate::mem::{Pages, SharedPages};
 
 #[cfg(feature = "null")]
 pub mod null;
+mod open;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod threads;
 pub mod uring;
+
+pub use open::{BackendChoice, BackendOptions, OpenError, open};
 
 /// Which backend a client runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,0 +1,169 @@
+//! The threaded client on the backend that does nothing: faces, order, ends.
+#![cfg(feature = "null")]
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use kcopy::backend::null::NullBackend;
+use kcopy::{Client, Device, Extent, Job, Outcome, SubmitError};
+
+fn client(queue: usize) -> Client {
+    Client::builder().queue(queue).build_on(NullBackend::default()).unwrap()
+}
+
+fn job(len: u64) -> Job {
+    let (a, b) = (Device::null("a", 1 << 40), Device::null("b", 1 << 40));
+    Job::copy(Extent::new(&a, 0, len)).to(Extent::new(&b, 0, len))
+}
+
+#[test]
+fn callbacks_come_once_one_at_a_time_and_never_inside_submit() {
+    let client = client(64);
+    let (inside, running) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let template = job(4096);
+    let submitting = std::thread::current().id();
+    for _ in 0..10_000 {
+        let (inside, running) = (Arc::clone(&inside), Arc::clone(&running));
+        client
+            .submit(template.clone(), move |outcome| {
+                assert!(outcome.is_ok());
+                assert_ne!(std::thread::current().id(), submitting);
+                assert!(!inside.swap(true, Ordering::SeqCst), "two callbacks at once");
+                running.fetch_add(1, Ordering::SeqCst);
+                inside.store(false, Ordering::SeqCst);
+            })
+            .unwrap();
+    }
+    client.close();
+    assert_eq!(running.load(Ordering::SeqCst), 10_000);
+    assert_eq!(client.stats().callback_panics, 0);
+    assert_eq!(client.stats().jobs_finished, 10_000);
+}
+
+#[test]
+fn many_threads_may_submit_to_one_client() {
+    let client = client(16);
+    let done = Arc::new(AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..2000 {
+                    let done = Arc::clone(&done);
+                    client
+                        .submit(job(4096), move |_| {
+                            done.fetch_add(1, Ordering::SeqCst);
+                        })
+                        .unwrap();
+                }
+            });
+        }
+    });
+    drop(client);
+    assert_eq!(done.load(Ordering::SeqCst), 8000);
+}
+
+#[test]
+fn a_callback_may_submit_and_is_told_busy_instead_of_waiting() {
+    let client = client(1);
+    let (sender, receiver) = mpsc::channel();
+    let inner = client.clone();
+    client
+        .submit(job(4096), move |_| {
+            let mut answers = Vec::new();
+            for _ in 0..3 {
+                let sender = sender.clone();
+                answers.push(inner.submit(job(4096), move |_| sender.send(()).unwrap()));
+            }
+            assert_eq!(answers[0], Ok(()));
+            assert!(answers.contains(&Err(SubmitError::Busy)));
+        })
+        .unwrap();
+    receiver.recv_timeout(Duration::from_secs(10)).unwrap();
+}
+
+#[test]
+fn the_last_handle_may_be_dropped_inside_a_callback() {
+    let client = client(16);
+    let (sender, receiver) = mpsc::channel();
+    let handle = client.clone();
+    client
+        .submit(job(4096), move |_| {
+            // Wait until the other handle is gone, so that this one is the last.
+            receiver.recv().unwrap();
+            drop(handle);
+        })
+        .unwrap();
+    std::thread::spawn(move || drop(client));
+    sender.send(()).unwrap();
+}
+
+#[test]
+fn a_panic_in_a_callback_is_caught_and_counted() {
+    let client = client(16);
+    client.submit(job(4096), |_| panic!("on purpose")).unwrap();
+    assert!(client.run(job(4096)).unwrap().is_ok());
+    client.close();
+    assert_eq!(client.stats().callback_panics, 1);
+}
+
+#[test]
+fn prepared_callbacks_come_in_line_and_unfired_ones_are_cancelled() {
+    let client = client(16);
+    let (sender, receiver) = mpsc::channel();
+    let second = sender.clone();
+    let prepared = client.prepare(move |outcome: Outcome| sender.send(outcome.cancelled).unwrap());
+    let unfired = client.prepare(move |outcome: Outcome| second.send(outcome.cancelled).unwrap());
+    prepared.fire(Outcome::default());
+    assert!(!receiver.recv_timeout(Duration::from_secs(10)).unwrap());
+    drop(unfired);
+    assert!(receiver.recv_timeout(Duration::from_secs(10)).unwrap());
+}
+
+#[test]
+fn a_closed_client_refuses_and_hands_everything_back() {
+    let client = client(16);
+    client.close();
+    assert_eq!(client.submit(job(4096), |_| panic!("called")), Err(SubmitError::Closed));
+    let refused = client.try_submit(job(4096), |_| panic!("called")).unwrap_err();
+    assert_eq!(refused.error, SubmitError::Closed);
+    assert_eq!(refused.job.len(), 4096);
+    assert_eq!(client.run(job(4096)), Err(SubmitError::Closed));
+}
+
+#[test]
+fn cancelled_jobs_are_answered_as_cancelled() {
+    let client = client(16);
+    let token = client.cancel_token();
+    token.cancel();
+    let outcome = client.run(job(1 << 30).cancelled_by(&token)).unwrap();
+    assert!(outcome.cancelled);
+    assert_eq!(client.stats().bytes_written, 0);
+}
+
+#[tokio::test]
+async fn futures_work_on_tokio_and_wait_for_room_without_blocking() {
+    let client = client(2);
+    let tasks: Vec<_> = (0..200)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.submit_async(job(8192)).await })
+        })
+        .collect();
+    for task in tasks {
+        assert!(task.await.unwrap().unwrap().is_ok());
+    }
+}
+
+#[test]
+fn outcomes_come_out_of_a_channel_with_their_context() {
+    let client = client(64);
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    for context in 0..50u32 {
+        client.submit_to(job(4096), &sender, context).unwrap();
+    }
+    drop(sender);
+    let mut seen: Vec<u32> = receiver.iter().map(|(context, _)| context).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, (0..50).collect::<Vec<_>>());
+}
