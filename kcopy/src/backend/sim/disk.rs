@@ -139,6 +139,7 @@ impl DiskOptions {
             logical_block: block,
             physical_block: self.physical_block,
             direct: self.direct.then_some(DirectAlignment { memory: block, offset: block }),
+            direct_required: false,
             readable: self.readable,
             writable: self.writable,
         }
