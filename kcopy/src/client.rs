@@ -533,6 +533,6 @@ impl Prepared {
     /// Has the callback called, on the engine's thread, with `outcome`. Never waits, and may be
     /// called from anywhere.
     pub fn fire(self, outcome: Outcome) {
-        self.client.control(Control::Fire(self.callback, outcome));
+        self.client.control(Control::Fire(self.callback, Box::new(outcome)));
     }
 }

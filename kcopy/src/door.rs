@@ -212,7 +212,7 @@ fn check_shape(job: &Job) -> Result<usize, SubmitError> {
         JobKind::Compare => (sources == 1, 1 + destinations),
         JobKind::Stripe => {
             let buffers = sources + usize::from(job.computed);
-            (buffers >= 1 && buffers <= MAX_BUFFERS && job.transform.is_some(), buffers)
+            ((1..=MAX_BUFFERS).contains(&buffers) && job.transform.is_some(), buffers)
         }
     };
     if !fits {
@@ -244,14 +244,14 @@ fn check_extent(job: &Job, side: Side, extent: &Extent) -> Result<(), SubmitErro
         && facts.kind == DeviceKind::File
         && job.kind != JobKind::Zero
         && !job.flags.contains(Flags::SKIP_ZEROS);
-    let limit = if grows { u64::from(i64::MAX.unsigned_abs()) } else { device.size() };
+    let limit = if grows { i64::MAX.unsigned_abs() } else { device.size() };
     let end = extent.checked_end();
     if end.is_none_or(|end| end > limit && end > refreshed(&device, grows)) {
         let size = device.size();
         return Err(SubmitError::OutOfRange { side, device, size });
     }
     if let Some(alignment) = facts.direct_only()
-        && (extent.offset % u64::from(alignment) != 0 || extent.len % u64::from(alignment) != 0)
+        && !(extent.offset | extent.len).is_multiple_of(u64::from(alignment))
     {
         return Err(SubmitError::Misaligned { side, device, alignment });
     }

@@ -31,7 +31,7 @@ pub(crate) struct Submission {
 #[derive(Debug)]
 pub(crate) enum Control {
     /// Call a prepared callback.
-    Fire(Callback, Outcome),
+    Fire(Callback, Box<Outcome>),
     /// Let go of a device.
     Release(Device),
     /// End when everything accepted has been answered.
@@ -143,7 +143,7 @@ impl Driver {
 
     fn obey(&mut self, control: Control) {
         match control {
-            Control::Fire(callback, outcome) => self.service.fire(callback, outcome),
+            Control::Fire(callback, outcome) => self.service.fire(callback, *outcome),
             Control::Release(device) => self.service.engine_mut().release(&device),
             Control::Close => self.closing = true,
         }
@@ -162,7 +162,7 @@ impl Driver {
         }
         while let Ok(control) = self.control.try_recv() {
             if let Control::Fire(callback, outcome) = control {
-                callback.call(outcome);
+                callback.call(*outcome);
             }
         }
     }

@@ -45,7 +45,8 @@ impl Client {
 }
 
 impl Running {
-    fn try_submit(&mut self, job: Job) -> Result<(), (SubmitError, Job)> {
+    /// Gives the job back, with the reason, if it was not accepted.
+    fn try_submit(&mut self, job: Job) -> Result<(), Box<(SubmitError, Job)>> {
         let mailbox = Arc::clone(&self.mailbox);
         let deliver = move |outcome| {
             let mut mailbox = mailbox.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,7 +57,9 @@ impl Running {
                 waker.wake();
             }
         };
-        self.client.try_submit(job, deliver).map_err(|refused| (refused.error, refused.job))
+        self.client
+            .try_submit(job, deliver)
+            .map_err(|refused| Box::new((refused.error, refused.job)))
     }
 }
 
@@ -72,22 +75,20 @@ impl Future for Running {
             mailbox.waker = Some(context.waker().clone());
         }
         let Some(job) = self.job.take() else { return Poll::Pending };
-        match self.try_submit(job) {
-            Ok(()) => Poll::Pending,
-            Err((SubmitError::Busy, job)) => {
-                // Ask to be woken first, then look once more: room made in between is not missed.
-                self.client.wait_for_room(context.waker().clone());
-                match self.try_submit(job) {
-                    Ok(()) => Poll::Pending,
-                    Err((SubmitError::Busy, job)) => {
-                        self.job = Some(job);
-                        Poll::Pending
-                    }
-                    Err((error, _)) => Poll::Ready(Err(error)),
-                }
-            }
-            Err((error, _)) => Poll::Ready(Err(error)),
+        let Err(refused) = self.try_submit(job) else { return Poll::Pending };
+        let (error, job) = *refused;
+        if error != SubmitError::Busy {
+            return Poll::Ready(Err(error));
         }
+        // Ask to be woken first, then look once more: room made in between is not missed.
+        self.client.wait_for_room(context.waker().clone());
+        let Err(refused) = self.try_submit(job) else { return Poll::Pending };
+        let (error, job) = *refused;
+        if error != SubmitError::Busy {
+            return Poll::Ready(Err(error));
+        }
+        self.job = Some(job);
+        Poll::Pending
     }
 }
 

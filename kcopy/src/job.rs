@@ -264,7 +264,7 @@ impl Job {
 
     /// The job's length in bytes: that of every source and destination.
     pub fn len(&self) -> u64 {
-        let first = self.sources.first().or(self.destinations.first().map(|d| &d.extent));
+        let first = self.sources.first().or_else(|| self.destinations.first().map(|d| &d.extent));
         first.map_or(0, |extent| extent.len)
     }
 

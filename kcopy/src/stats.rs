@@ -90,7 +90,7 @@ impl Stats {
     pub fn device(&self, device: &crate::Device) -> DeviceStats {
         let id = device.id();
         let found = self.devices.iter().find(|entry| entry.device == id).cloned();
-        found.unwrap_or(DeviceStats { device: id, ..DeviceStats::default() })
+        found.unwrap_or_else(|| DeviceStats { device: id, ..DeviceStats::default() })
     }
 
     /// An upper bound, in nanoseconds, of the latency that `percent` percent of the jobs kept.

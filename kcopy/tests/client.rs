@@ -9,7 +9,7 @@ use kcopy::backend::null::NullBackend;
 use kcopy::{Client, Device, Extent, Job, Outcome, SubmitError};
 
 fn client(queue: usize) -> Client {
-    Client::builder().queue(queue).build_on(NullBackend::default()).unwrap()
+    Client::builder().queue(queue).build_on(NullBackend::default()).expect("a client")
 }
 
 fn job(len: u64) -> Job {

@@ -10,7 +10,11 @@ use kcopy::pool::Pool;
 use kcopy::{Device, Extent, Job, LocalClient, SubmitError};
 
 fn client(pages: u32) -> LocalClient<NullBackend> {
-    LocalClient::new(Config::default(), Pool::new(pages).unwrap(), NullBackend::default())
+    LocalClient::new(
+        Config::default(),
+        Pool::new(pages).expect("memory for a small pool"),
+        NullBackend::default(),
+    )
 }
 
 #[test]
@@ -20,7 +24,13 @@ fn every_job_is_answered_once_and_all_pages_come_back() {
     let answered = Arc::new(AtomicUsize::new(0));
     let mut accepted = 0;
     for i in 0..3000u64 {
-        let len = [4096, 1 << 20, 3 << 20, 512, 0][i as usize % 5];
+        let len = match i % 5 {
+            0 => 4096,
+            1 => 1 << 20,
+            2 => 3 << 20,
+            3 => 512,
+            _ => 0,
+        };
         let (from, to) = (Extent::new(&a, i << 22, len), Extent::new(&b, i << 22, len));
         let answered = Arc::clone(&answered);
         client

@@ -383,7 +383,7 @@ fn may_merge(job: &JobState) -> bool {
         && (Flags::FLUSH | Flags::NO_ISOLATION | Flags::REFUSE_OVERLAP).contains(*flags)
         && !job.ticket.overlap
         && job.ticket.cut.len <= u64::from(job.ticket.cut.max / 2)
-        && job.ticket.cut.len % u64::from(job.ticket.cut.granule) == 0
+        && job.ticket.cut.len.is_multiple_of(u64::from(job.ticket.cut.granule))
 }
 
 /// Whether `other` begins where `first`, `whole` bytes long by now, ends, on every side; and the

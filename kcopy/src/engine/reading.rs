@@ -145,6 +145,7 @@ impl Engine {
         let from = piece.lanes[lane].done;
         let sector = Sector::containing(base + u64::from(from));
         let fault = Fault { kind, errno, sector };
+        tracing::debug!(parent: &piece.span, lane, %fault, "could not be read");
         let at = piece.offset + u64::from(from);
         let range = at..at + u64::from(bad);
         let job = &mut self.jobs[piece.job];

@@ -172,7 +172,9 @@ impl Engine {
         let end_of_piece = piece.offset + u64::from(piece.len);
         let sector = Sector::containing(job.job.destinations[lane].extent.offset + at);
         let target = &mut job.targets[lane];
-        target.record(Fault { kind: FaultKind::Device, errno, sector }, at);
+        let fault = Fault { kind: FaultKind::Device, errno, sector };
+        tracing::debug!(parent: &piece.span, lane, %fault, "could not be written");
+        target.record(fault, at);
         let on_error = job.job.on_error;
         if on_error == OnError::Continue {
             target.leave_out(at, at + u64::from(bad));
