@@ -6,6 +6,7 @@
 //! | [`data`] | bytes that follow from a seed and their position; files made of them |
 //! | [`loopdev`] | loop devices that nobody else will be handed, detached on drop |
 //! | [`tmp`] | directories on disk and in memory, removed on drop |
+//! | [`uml`] | a real kernel with its own disks, in user space |
 //!
 //! A helper that cannot do its work panics with what is missing and how to get it: a test never
 //! passes because its surroundings were not there. What needs root calls [`require_root`], in a
@@ -16,6 +17,7 @@ pub mod binary;
 pub mod data;
 pub mod loopdev;
 pub mod tmp;
+pub mod uml;
 
 pub use binary::kcopy_binary;
 

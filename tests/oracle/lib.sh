@@ -1,0 +1,32 @@
+# shellcheck shell=bash
+# Sourced by the programs of this directory.
+
+export PATH="$PATH:/usr/sbin:/sbin"
+
+# usage_of FILE: the comment at the head of a program.
+usage_of() { sed -n '2,/^set -u/{/^set -u/d;s/^# \{0,1\}//;p}' "$1"; }
+
+# need COMMAND:PACKAGE...: fails, naming the Debian packages, when a command is missing.
+need() {
+	local one missing=()
+	for one in "$@"; do
+		command -v "${one%%:*}" >/dev/null || missing+=("${one#*:}")
+	done
+	[ ${#missing[@]} -gt 0 ] || return 0
+	echo "${0##*/}: missing; install: apt-get install ${missing[*]}" >&2
+	return 1
+}
+
+# Prints the path of the library that uml-run loads before the kernel, built when it is missing.
+shim() {
+	local source library directory
+	source=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/uml-shim.c
+	directory=${CARGO_TARGET_DIR:-${source%/tests/oracle/*}/target}/oracle
+	library=$directory/shim-$(sha256sum <"$source" | cut -c1-16).so
+	if [ ! -s "$library" ]; then
+		mkdir -p "$directory" &&
+			cc -O2 -Wall -Wextra -shared -fPIC -o "$library.$$" "$source" &&
+			mv "$library.$$" "$library" || return 1
+	fi
+	readlink -f "$library"
+}
