@@ -17,6 +17,7 @@ mod mem;
 mod outcome;
 pub mod pool;
 mod region;
+pub mod resume;
 pub mod service;
 mod split;
 mod stats;

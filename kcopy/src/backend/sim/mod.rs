@@ -69,6 +69,8 @@ mod disk;
 mod faults;
 mod rng;
 mod store;
+#[cfg(test)]
+mod tests;
 mod trace;
 
 pub use backend::SimBackend;
@@ -119,6 +121,12 @@ pub enum Crash {
     Seeded(u64),
 }
 
+impl crate::service::Clock for SimWorld {
+    fn now(&self) -> Time {
+        SimWorld::now(self)
+    }
+}
+
 /// A fault that struck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Struck {
@@ -163,7 +171,8 @@ impl State {
         let devices = disks.iter().zip(0..).map(|(disk, number)| device(disk, number)).collect();
         Self {
             rng: Rng::new(seed),
-            now: Time::default(),
+            // One second on, so that "long ago" is a time, too.
+            now: Time::from_nanos(1_000_000_000),
             schedule: Schedule::default(),
             fanout: Vec::new(),
             disks,
