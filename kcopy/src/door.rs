@@ -148,7 +148,7 @@ pub(crate) struct House {
 }
 
 /// What the door found out about a job.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ticket {
     pub(crate) cut: Cut,
     /// Some source and destination overlap: writes wait for the reads before them.
@@ -228,16 +228,15 @@ fn check_shape(job: &Job) -> Result<usize, SubmitError> {
 }
 
 fn check_extent(job: &Job, side: Side, extent: &Extent) -> Result<(), SubmitError> {
-    let device = extent.device.clone();
+    let (device, facts) = (&extent.device, extent.device.facts());
     if extent.len != job.len() {
         let expected = job.len();
         return Err(SubmitError::LengthMismatch { side, len: extent.len, expected });
     }
     let writes = matches!(side, Side::Destination(_)) && job.kind != JobKind::Compare;
-    let facts = device.facts();
     // A flush alone (an empty destination) needs no right to write.
     if extent.len > 0 && !(if writes { facts.writable } else { facts.readable }) {
-        return Err(SubmitError::Access { side, device });
+        return Err(SubmitError::Access { side, device: device.clone() });
     }
     // Zeroing keeps the size of a file; only data makes it grow.
     let grows = writes
@@ -246,14 +245,14 @@ fn check_extent(job: &Job, side: Side, extent: &Extent) -> Result<(), SubmitErro
         && !job.flags.contains(Flags::SKIP_ZEROS);
     let limit = if grows { i64::MAX.unsigned_abs() } else { device.size() };
     let end = extent.checked_end();
-    if end.is_none_or(|end| end > limit && end > refreshed(&device, grows)) {
+    if end.is_none_or(|end| end > limit && end > refreshed(device, grows)) {
         let size = device.size();
-        return Err(SubmitError::OutOfRange { side, device, size });
+        return Err(SubmitError::OutOfRange { side, device: device.clone(), size });
     }
     if let Some(alignment) = facts.direct_only()
         && !(extent.offset | extent.len).is_multiple_of(u64::from(alignment))
     {
-        return Err(SubmitError::Misaligned { side, device, alignment });
+        return Err(SubmitError::Misaligned { side, device: device.clone(), alignment });
     }
     Ok(())
 }

@@ -11,16 +11,17 @@
 //! addresses on the same device) are cut from the end.
 
 /// From which end a job is worked through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) enum Direction {
     /// Ascending offsets.
+    #[default]
     Forward,
     /// Descending offsets: source and destination overlap, and the destination lies higher.
     Backward,
 }
 
 /// How a job is to be cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Cut {
     /// Length of the job in bytes.
     pub(crate) len: u64,

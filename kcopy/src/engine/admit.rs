@@ -1,6 +1,7 @@
 //! Taking a checked job in.
 
-use super::state::{Gate, JobState, Target};
+use super::queue::JobKey;
+use super::state::{Due, Finished, Gate, JobState, Target};
 use super::{Engine, Mutation};
 use crate::backend::Slot;
 use crate::callback::Callback;
@@ -11,8 +12,6 @@ use crate::outcome::Outcome;
 use crate::split::Direction;
 use crate::stats::DeviceStats;
 use crate::units::Time;
-
-use super::state::Finished;
 
 /// The most devices listed one by one in the statistics.
 const MAX_LISTED_DEVICES: usize = 1024;
@@ -34,25 +33,25 @@ impl Engine {
         if self.config.breaks(Mutation::OverlapForward) {
             ticket.cut.direction = Direction::Forward;
         }
-        let mut state = JobState::new(job, ticket, callback, now);
-        if let Err(entered) = self.enter_devices(&mut state) {
-            for slot in entered {
-                self.devices.leave(slot);
-            }
-            return Err((SubmitError::TooManyDevices, state.callback));
+        let (key, _) = self.jobs.insert();
+        if !self.enter_devices(key, &job) {
+            self.jobs[key].end();
+            self.jobs.remove(key);
+            return Err((SubmitError::TooManyDevices, callback));
         }
-        state.gate = self.gate_of(&state);
-        state.span = tracing::debug_span!("job", kind = ?state.job.kind, bytes = ticket.cut.len);
+        let state = &mut self.jobs[key];
+        state.begin(job, ticket, callback, now);
+        let (kind, bytes) = (state.job.kind, ticket.cut.len);
+        state.span = tracing::debug_span!("job", ?kind, bytes);
+        let gate = self.gate_of(key);
+        let state = &mut self.jobs[key];
+        state.gate = gate;
+        state.cancelled = state.job.cancel.as_ref().is_some_and(|token| token.is_cancelled());
+        state.halted = state.cancelled;
+        state.queued = state.has_more();
         self.stats.jobs_submitted += 1;
-        let priority = state.job.priority;
-        let queued = state.has_more();
-        state.queued = queued;
-        let key = self.jobs.insert(state);
-        if self.jobs[key].job.cancel.as_ref().is_some_and(|token| token.is_cancelled()) {
-            let job = &mut self.jobs[key];
-            (job.cancelled, job.halted, job.queued) = (true, true, false);
-            self.end_if_done(key);
-        } else if queued {
+        if state.queued {
+            let priority = state.job.priority;
             self.queue.push_back(key, priority);
         } else {
             self.end_if_done(key);
@@ -63,24 +62,32 @@ impl Engine {
     /// Puts a prepared callback in line with those of the jobs.
     pub(crate) fn fire(&mut self, callback: Callback, outcome: Outcome, now: Time) {
         self.stats.jobs_submitted += 1;
-        self.finished.push_back(Finished { callback, outcome, since: now });
+        let due = Box::new((Finished { callback, outcome }, now));
+        self.finished.push_back(Due::Prepared(due));
     }
 
-    fn enter_devices(&mut self, state: &mut JobState) -> Result<(), Vec<Slot>> {
-        let mut entered = Vec::new();
-        for extent in &state.job.sources {
-            let slot = self.enter(&extent.device).ok_or_else(|| state.sources.to_vec())?;
-            state.sources.push(slot);
+    /// Enters every device of `job`; `false` (and none entered) if there are too many.
+    fn enter_devices(&mut self, key: JobKey, job: &Job) -> bool {
+        for extent in &job.sources {
+            let Some(slot) = self.enter(&extent.device) else { return self.leave_devices(key) };
+            self.jobs[key].sources.push(slot);
         }
-        for destination in &state.job.destinations {
-            let Some(slot) = self.enter(&destination.extent.device) else {
-                entered.extend(state.sources.iter().copied());
-                entered.extend(state.targets.iter().map(|target| target.slot));
-                return Err(entered);
-            };
-            state.targets.push(Target::new(slot));
+        for destination in &job.destinations {
+            let device = &destination.extent.device;
+            let Some(slot) = self.enter(device) else { return self.leave_devices(key) };
+            self.jobs[key].targets.push(Target::new(slot));
         }
-        Ok(())
+        true
+    }
+
+    /// Leaves the devices that were entered.
+    fn leave_devices(&mut self, key: JobKey) -> bool {
+        let state = &self.jobs[key];
+        let targets = state.targets.iter().map(|target| target.slot);
+        for slot in state.sources.iter().copied().chain(targets) {
+            self.devices.leave(slot);
+        }
+        false
     }
 
     fn enter(&mut self, device: &Device) -> Option<Slot> {
@@ -96,7 +103,8 @@ impl Engine {
         })
     }
 
-    fn gate_of(&self, state: &JobState) -> Gate {
+    fn gate_of(&self, key: JobKey) -> Gate {
+        let state: &JobState = &self.jobs[key];
         if state.job.flags.contains(Flags::SEQUENTIAL)
             && !self.config.breaks(Mutation::SequentialUngated)
         {

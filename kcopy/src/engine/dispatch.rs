@@ -1,14 +1,12 @@
 //! Starting pieces: whose turn it is, how long a piece is, which pages it gets.
 
-use smallvec::SmallVec;
-
 use super::lane::Lane;
 use super::queue::JobKey;
-use super::state::{Gate, JobState, Phase, Piece, PieceKey};
+use super::state::{Gate, JobState, PieceKey, Target};
 use super::{Engine, PageWaiter};
 use crate::backend::{Op, OpId};
 use crate::job::{Flags, Job, JobKind};
-use crate::mem::Pages;
+use crate::split::Direction;
 use crate::units::{PAGE_SIZE, Time};
 
 /// Small jobs that may pass one that waits for pages, before it gets all that come free.
@@ -117,17 +115,15 @@ impl Engine {
         if !self.ensure_zeros(key) {
             return Start::NoPages;
         }
-        let merged = self.gather(key, len);
-        let whole = len + merged.iter().map(|job| self.len_of(*job)).sum::<u32>();
-        let Some((buffers, whole)) = self.take_buffers(key, whole, merged.is_empty()) else {
-            self.scatter_back(merged);
+        let piece = self.new_piece(key, offset, len);
+        let whole = self.gather(piece);
+        if !self.take_buffers(piece, whole) {
+            self.scatter_back(piece);
+            self.pieces[piece].end();
+            self.pieces.remove(piece);
             return Start::NoPages;
-        };
-        // A piece that had to be shorter than wished keeps its near edge.
-        let (offset, len) =
-            if whole < len { self.shortened(key, offset, len, whole) } else { (offset, len) };
-        self.charge(key, whole, now);
-        let piece = self.new_piece(key, merged, offset, whole, buffers);
+        }
+        self.charge(key, self.pieces[piece].len, now);
         self.account_start(piece, len);
         self.start_reading(piece);
         Start::Progress
@@ -164,9 +160,7 @@ impl Engine {
             return false;
         }
         let punch = job.job.flags.contains(Flags::PUNCH_HOLES);
-        let refused = |target: &super::state::Target| {
-            self.devices.get(target.slot).zero_method(punch).is_none()
-        };
+        let refused = |target: &Target| self.devices.get(target.slot).zero_method(punch).is_none();
         if self.zero_is_proven(job) || job.targets.iter().all(refused) {
             let on_their_way = u64::from(job.pieces) * u64::from(job.ticket.cut.max);
             return on_their_way >= self.pool.bytes().max(u64::from(job.ticket.cut.max));
@@ -188,43 +182,38 @@ impl Engine {
         true
     }
 
-    /// The pages for one piece: as many buffers as the job has. A job with one buffer also takes a
-    /// run that is up to half shorter.
-    fn take_buffers(
-        &mut self,
-        key: JobKey,
-        len: u32,
-        may_shorten: bool,
-    ) -> Option<(SmallVec<[Option<Pages>; 1]>, u32)> {
-        let count = self.jobs[key].ticket.buffers;
-        let pages = pages_for(len);
-        let mut buffers = SmallVec::new();
-        for _ in 0..count {
+    /// The pages for a piece of `len` bytes: as many buffers as the job has. A job with one buffer
+    /// also takes a run that is up to half shorter.
+    fn take_buffers(&mut self, key: PieceKey, len: u32) -> bool {
+        let piece = &mut self.pieces[key];
+        let ticket = &self.jobs[piece.job].ticket;
+        let (count, pages) = (usize::from(ticket.buffers), pages_for(len));
+        while piece.buffers.len() < count {
             let Some(run) = self.pool.take(pages) else { break };
-            buffers.push(Some(run));
+            piece.buffers.push(Some(run));
         }
-        if buffers.len() == usize::from(count) {
-            return Some((buffers, len));
+        if piece.buffers.len() == count {
+            piece.len = len;
+            return true;
         }
-        drop(buffers);
-        if count != 1 || !may_shorten || pages <= SMALL_PAGES {
-            return None;
+        piece.buffers.clear();
+        if count != 1 || !piece.merged.is_empty() || pages <= SMALL_PAGES {
+            return false;
         }
         let run = self.pool.longest_run(pages);
-        let granule = self.jobs[key].ticket.cut.granule;
+        let granule = ticket.cut.granule;
         let shorter = run * page_size() / granule * granule;
         if run < pages.div_ceil(2) || shorter == 0 || shorter >= len {
-            return None;
+            return false;
         }
-        let run = self.pool.take(pages_for(shorter))?;
-        Some((SmallVec::from_iter([Some(run)]), shorter))
-    }
-
-    fn shortened(&self, key: JobKey, offset: u64, len: u32, to: u32) -> (u64, u32) {
-        match self.jobs[key].ticket.cut.direction {
-            crate::split::Direction::Forward => (offset, to),
-            crate::split::Direction::Backward => (offset + u64::from(len - to), to),
+        let Some(run) = self.pool.take(pages_for(shorter)) else { return false };
+        piece.buffers.push(Some(run));
+        // It keeps the edge that is next to what was cut before.
+        if ticket.cut.direction == Direction::Backward {
+            piece.offset += u64::from(len - shorter);
         }
+        piece.len = shorter;
+        true
     }
 
     fn charge(&self, key: JobKey, len: u32, now: Time) {
@@ -239,37 +228,19 @@ impl Engine {
         throttle.take(u64::from(len) * sides as u64, now);
     }
 
-    fn new_piece(
-        &mut self,
-        job: JobKey,
-        merged: Vec<JobKey>,
-        offset: u64,
-        len: u32,
-        buffers: SmallVec<[Option<Pages>; 1]>,
-    ) -> PieceKey {
+    fn new_piece(&mut self, job: JobKey, offset: u64, len: u32) -> PieceKey {
         let span = tracing::trace_span!(parent: &self.jobs[job].span, "piece", offset, len);
-        self.pieces.insert(Piece {
-            job,
-            merged,
-            offset,
-            len,
-            phase: Phase::Reading,
-            lanes: SmallVec::new(),
-            open_lanes: 0,
-            buffers,
-            shared: SmallVec::new(),
-            segments: Vec::new(),
-            spoiled: false,
-            scatter: false,
-            span,
-        })
+        let (key, piece) = self.pieces.insert();
+        piece.begin(job, offset, len, span);
+        key
     }
 
     /// Counts the piece with its jobs, and puts the first one back in line if it has more.
     fn account_start(&mut self, piece: PieceKey, len: u32) {
         let key = self.pieces[piece].job;
+        let own = len.min(self.pieces[piece].len);
         let job = &mut self.jobs[key];
-        job.taken += u64::from(len);
+        job.taken += u64::from(own);
         job.pieces += 1;
         if job.gate != Gate::Open {
             job.order.push(piece);
@@ -288,48 +259,43 @@ impl Engine {
         }
     }
 
-    /// Jobs at the front of the queue that continue `key` on every side, taken out of it.
-    fn gather(&mut self, key: JobKey, len: u32) -> Vec<JobKey> {
+    /// Takes jobs at the front of the queue that continue the piece's on every side along with it;
+    /// the length of all.
+    fn gather(&mut self, piece: PieceKey) -> u32 {
+        let (key, mut whole) = (self.pieces[piece].job, self.pieces[piece].len);
         let first = &self.jobs[key];
-        if !may_merge(first) {
-            return Vec::new();
-        }
         let priority = first.job.priority;
+        let Some(mut next) = self.queue.front(priority) else { return whole };
+        if !may_merge(first) {
+            return whole;
+        }
         let limit = MIN_MERGE.max(self.queue.len_of(priority) / 4);
         let max = first.ticket.cut.max;
-        let mut whole = len;
-        let mut list: Option<Vec<JobKey>> = None;
-        while let Some(next) = self.queue.front(priority) {
-            let (first, other) = (&self.jobs[key], &self.jobs[next]);
+        loop {
             let longer = whole.saturating_add(self.len_of(next));
-            let count = list.as_ref().map_or(0, Vec::len);
-            if count + 1 >= limit || longer > max || !continues(first, other, whole, longer) {
-                break;
+            let count = self.pieces[piece].merged.len();
+            if count + 1 >= limit
+                || longer > max
+                || !continues(&self.jobs[key], &self.jobs[next], whole, longer)
+            {
+                return whole;
             }
-            let list = list.get_or_insert_with(|| self.spare_lists.pop().unwrap_or_default());
-            list.push(next);
+            self.pieces[piece].merged.push(next);
             whole = longer;
             self.queue.pop_front(priority);
             self.jobs[next].queued = false;
+            let Some(front) = self.queue.front(priority) else { return whole };
+            next = front;
         }
-        list.unwrap_or_default()
     }
 
-    /// Puts gathered jobs back at the front of the queue, in their order.
-    pub(super) fn scatter_back(&mut self, mut merged: Vec<JobKey>) {
-        for key in merged.drain(..).rev() {
+    /// Puts the jobs that travelled along back at the front of the queue, in their order.
+    pub(super) fn scatter_back(&mut self, piece: PieceKey) {
+        while let Some(key) = self.pieces[piece].merged.pop() {
             let job = &mut self.jobs[key];
             job.queued = true;
             let priority = job.job.priority;
             self.queue.push_front(key, priority);
-        }
-        self.keep_list(merged);
-    }
-
-    pub(super) fn keep_list(&mut self, list: Vec<JobKey>) {
-        debug_assert!(list.is_empty());
-        if list.capacity() > 0 && self.spare_lists.len() < 64 {
-            self.spare_lists.push(list);
         }
     }
 

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::queue::JobKey;
-use super::state::{Finished, Gate, JobState, PieceKey, Role};
+use super::state::{Due, Finished, Gate, JobState, PieceKey, Role};
 use super::{Engine, Mutation};
 use crate::backend::{Op, Slot};
 use crate::errno::Errno;
@@ -13,16 +13,26 @@ use crate::stats::LATENCY_CLASSES;
 use crate::units::{Sector, Time};
 
 impl Engine {
-    /// The next job whose callback is to be called.
+    /// The next callback that is to be called.
     pub fn next_finished(&mut self, now: Time) -> Option<Finished> {
-        let finished = self.finished.pop_front()?;
+        let (finished, since) = match self.finished.pop_front()? {
+            Due::Prepared(due) => *due,
+            Due::Job(key) => {
+                let job = &mut self.jobs[key];
+                let outcome = outcome_of(job);
+                let since = job.since;
+                let callback = job.end().expect("a job has its callback until it is called");
+                self.jobs.remove(key);
+                (Finished { callback, outcome }, since)
+            }
+        };
         self.stats.jobs_finished += 1;
         if finished.outcome.cancelled {
             self.stats.jobs_cancelled += 1;
         } else if !finished.outcome.is_ok() {
             self.stats.jobs_failed += 1;
         }
-        let nanos = now.nanos_since(finished.since).max(1);
+        let nanos = now.nanos_since(since).max(1);
         let class = usize::try_from(nanos.ilog2()).unwrap_or(0).min(LATENCY_CLASSES - 1);
         self.stats.latency[class] += 1;
         Some(finished)
@@ -30,41 +40,37 @@ impl Engine {
 
     /// A piece was transferred (or failed where it could not be): its pages go back.
     pub(super) fn end_piece(&mut self, key: PieceKey) {
-        let mut piece = self.pieces.remove(key);
-        let merged = std::mem::take(&mut piece.merged);
-        let owner = piece.job;
-        drop(piece);
+        let owner = self.pieces[key].job;
+        self.leave_merged(key);
+        self.pieces[key].end();
+        self.pieces.remove(key);
         self.leave_piece(owner, key);
-        self.leave_merged(merged);
     }
 
     /// A piece that is not written: what it covers is a gap on every destination.
     pub(super) fn abandon_piece(&mut self, key: PieceKey) {
-        let mut piece = self.pieces.remove(key);
-        let merged = std::mem::take(&mut piece.merged);
-        let (owner, from) = (piece.job, piece.offset);
-        let to = from + u64::from(piece.len);
-        drop(piece);
-        self.jobs[owner].gap.add(from, to);
-        for other in &merged {
-            let len = self.jobs[*other].ticket.cut.len;
-            self.jobs[*other].gap.add(0, len);
+        let piece = &self.pieces[key];
+        let to = piece.offset + u64::from(piece.len);
+        self.jobs[piece.job].gap.add(piece.offset, to);
+        for other in &piece.merged {
+            let job = &mut self.jobs[*other];
+            let len = job.ticket.cut.len;
+            job.gap.add(0, len);
         }
-        self.leave_piece(owner, key);
-        self.leave_merged(merged);
+        self.end_piece(key);
     }
 
     /// Something failed among merged jobs: each starts again alone, and gets its own verdict.
     pub(super) fn scatter(&mut self, key: PieceKey) {
-        let mut piece = self.pieces.remove(key);
-        let mut jobs = std::mem::take(&mut piece.merged);
-        jobs.insert(0, piece.job);
-        drop(piece);
-        for job in &jobs {
+        let piece = &mut self.pieces[key];
+        piece.merged.insert(0, piece.job);
+        for job in &piece.merged {
             let job = &mut self.jobs[*job];
             (job.taken, job.pieces, job.alone) = (0, 0, true);
         }
-        self.scatter_back(jobs);
+        self.scatter_back(key);
+        self.pieces[key].end();
+        self.pieces.remove(key);
     }
 
     fn leave_piece(&mut self, key: JobKey, piece: PieceKey) {
@@ -75,7 +81,7 @@ impl Engine {
             self.open_gate(key);
         }
         // Opening the gate may have ended further pieces, and with the last one the job.
-        let Some(job) = self.jobs.get_mut(key) else { return };
+        let job = &mut self.jobs[key];
         let waits = self.page_waiter.is_some_and(|waiter| waiter.job == key);
         if job.has_more() && !job.queued && !waits {
             job.queued = true;
@@ -85,19 +91,20 @@ impl Engine {
         self.end_if_done(key);
     }
 
-    fn leave_merged(&mut self, mut merged: Vec<JobKey>) {
-        for key in merged.drain(..) {
-            self.jobs[key].pieces -= 1;
-            self.end_if_done(key);
+    fn leave_merged(&mut self, key: PieceKey) {
+        for index in 0..self.pieces[key].merged.len() {
+            let other = self.pieces[key].merged[index];
+            self.jobs[other].pieces -= 1;
+            self.end_if_done(other);
         }
-        self.keep_list(merged);
+        self.pieces[key].merged.clear();
     }
 
     /// Goes over to flushing, or to the end, once nothing is left to transfer.
     pub(super) fn end_if_done(&mut self, key: JobKey) {
-        let Some(job) = self.jobs.get(key) else { return };
+        let job = &self.jobs[key];
         let flushing = job.flushes.is_some_and(|count| count > 0);
-        if job.pieces > 0 || job.queued || job.has_more() || flushing {
+        if job.ended || job.pieces > 0 || job.queued || job.has_more() || flushing {
             return;
         }
         let flush = job.job.flags.contains(Flags::FLUSH) && !job.cancelled;
@@ -161,16 +168,12 @@ impl Engine {
     }
 
     fn finish(&mut self, key: JobKey) {
-        let job = self.jobs.remove(key);
+        let job = &mut self.jobs[key];
+        job.ended = true;
         for slot in job.sources.iter().copied().chain(job.targets.iter().map(|t| t.slot)) {
             self.devices.leave(slot);
         }
-        let outcome = outcome_of(&job);
-        if !outcome.is_ok() {
-            tracing::debug!(parent: &job.span, ?outcome, "job ended");
-        }
-        let JobState { callback, since, .. } = job;
-        self.finished.push_back(Finished { callback, outcome, since });
+        self.finished.push_back(Due::Job(key));
     }
 }
 
@@ -193,7 +196,7 @@ impl JobState {
     }
 }
 
-fn outcome_of(job: &JobState) -> Outcome {
+fn outcome_of(job: &mut JobState) -> Outcome {
     let writes = job.job.kind != JobKind::Compare;
     // A job that was to be flushed and was not has nothing that surely lasts.
     let unflushed = job.job.flags.contains(Flags::FLUSH) && job.flushes.is_none();
@@ -205,16 +208,20 @@ fn outcome_of(job: &JobState) -> Outcome {
             differing_sectors: target.differing_sectors,
         }
     };
-    let mut outcome = Outcome {
+    let destinations = (0..job.targets.len()).map(destination).collect();
+    job.unreadable.sort_by_key(|(_, range)| range.start);
+    job.unwritten.sort_by_key(|(index, range)| (*index, range.start));
+    job.differences.sort_by_key(|(index, range)| (*index, range.start));
+    let outcome = Outcome {
         read: job.read_fault,
-        destinations: (0..job.targets.len()).map(destination).collect(),
+        destinations,
         cancelled: job.cancelled,
-        unreadable: job.unreadable.iter().map(|(_, range)| range.clone()).collect(),
-        unwritten: job.unwritten.clone(),
-        differences: job.differences.clone(),
+        unreadable: job.unreadable.drain(..).map(|(_, range)| range).collect(),
+        unwritten: std::mem::take(&mut job.unwritten),
+        differences: std::mem::take(&mut job.differences),
     };
-    outcome.unreadable.sort_by_key(|range| range.start);
-    outcome.unwritten.sort_by_key(|(index, range)| (*index, range.start));
-    outcome.differences.sort_by_key(|(index, range)| (*index, range.start));
+    if !outcome.is_ok() {
+        tracing::debug!(parent: &job.span, ?outcome, "job ended");
+    }
     outcome
 }

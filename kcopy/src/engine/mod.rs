@@ -31,6 +31,7 @@ mod lane;
 mod queue;
 mod reading;
 mod state;
+mod table;
 mod writing;
 
 use std::collections::VecDeque;
@@ -44,7 +45,8 @@ pub use self::state::Finished;
 
 use self::devices::Devices;
 use self::queue::{JobKey, RunQueue};
-use self::state::{Gate, InFlight, JobState, Phase, Piece, PieceKey, Role};
+use self::state::{Due, Gate, InFlight, JobState, Phase, Piece, PieceKey, Role};
+use self::table::Table;
 use crate::backend::{Buffer, Completion, Op, OpId};
 use crate::door::House;
 use crate::errno::Errno;
@@ -124,15 +126,15 @@ struct PageWaiter {
 pub struct Engine {
     config: Config,
     pool: Pool,
-    jobs: Slab<JobState>,
-    pieces: Slab<Piece>,
+    jobs: Table<JobState>,
+    pieces: Table<Piece>,
     ops: Slab<InFlight>,
     generation: u32,
     queue: RunQueue,
     page_waiter: Option<PageWaiter>,
     /// Operations that were decided on and not yet asked for.
     ready: VecDeque<(OpId, Op)>,
-    finished: VecDeque<Finished>,
+    finished: VecDeque<Due>,
     devices: Devices,
     stats: Stats,
     /// When throttled pieces may start again.
@@ -141,8 +143,6 @@ pub struct Engine {
     alarm: Arc<AtomicBool>,
     /// The backend broke with this.
     broken: Option<Errno>,
-    /// Emptied lists, kept for the next merged piece.
-    spare_lists: Vec<Vec<JobKey>>,
 }
 
 impl Engine {
@@ -152,8 +152,8 @@ impl Engine {
         Self {
             config,
             pool,
-            jobs: Slab::new(),
-            pieces: Slab::new(),
+            jobs: Table::default(),
+            pieces: Table::default(),
             ops: Slab::new(),
             generation: 0,
             queue: RunQueue::default(),
@@ -165,7 +165,6 @@ impl Engine {
             wake_at: None,
             alarm: Arc::new(AtomicBool::new(false)),
             broken: None,
-            spare_lists: Vec::new(),
         }
     }
 
@@ -272,7 +271,7 @@ impl Engine {
     /// The backend must not be used any more; every job ends.
     pub fn backend_broke(&mut self, errno: Errno) {
         self.broken = Some(errno);
-        for (_, job) in &mut self.jobs {
+        for job in self.jobs.iter_mut() {
             job.halted = true;
         }
         self.ready.clear();
@@ -316,7 +315,9 @@ impl Engine {
             return;
         }
         let is_cancelled = |job: &JobState| {
-            !job.cancelled && job.job.cancel.as_ref().is_some_and(|token| token.is_cancelled())
+            !job.cancelled
+                && !job.ended
+                && job.job.cancel.as_ref().is_some_and(|token| token.is_cancelled())
         };
         let cancelled: Vec<JobKey> =
             self.jobs.iter().filter(|(_, job)| is_cancelled(job)).map(|(key, _)| key).collect();

@@ -87,12 +87,13 @@ impl Target {
     }
 }
 
-/// A job that was accepted and not answered yet.
+/// A job that was accepted and not answered yet. Lives in a [`super::table::Table`]: every field is
+/// set anew by [`JobState::begin`], and what holds on to things is let go by [`JobState::end`].
 #[derive(Debug)]
 pub(super) struct JobState {
     pub(super) job: Job,
     pub(super) ticket: Ticket,
-    pub(super) callback: Callback,
+    pub(super) callback: Option<Callback>,
     pub(super) since: Time,
     pub(super) span: tracing::Span,
     /// Slots of the sources.
@@ -112,6 +113,8 @@ pub(super) struct JobState {
     pub(super) queued: bool,
     /// Travelled with others, something failed, and now it travels alone.
     pub(super) alone: bool,
+    /// Nothing is left but the callback.
+    pub(super) ended: bool,
     pub(super) read_fault: Option<(usize, Fault)>,
     read_fault_at: u64,
     /// Bytes that no destination got, because they were not read or not written any more.
@@ -125,13 +128,13 @@ pub(super) struct JobState {
     pub(super) zeros: Option<SharedPages>,
 }
 
-impl JobState {
-    pub(super) fn new(job: Job, ticket: Ticket, callback: Callback, since: Time) -> Self {
+impl Default for JobState {
+    fn default() -> Self {
         Self {
-            job,
-            ticket,
-            callback,
-            since,
+            job: Job::zero(),
+            ticket: Ticket::default(),
+            callback: None,
+            since: Time::default(),
             span: tracing::Span::none(),
             sources: SmallVec::new(),
             targets: SmallVec::new(),
@@ -143,6 +146,7 @@ impl JobState {
             cancelled: false,
             queued: false,
             alone: false,
+            ended: false,
             read_fault: None,
             read_fault_at: u64::MAX,
             gap: Gap::default(),
@@ -152,6 +156,46 @@ impl JobState {
             differences: Vec::new(),
             zeros: None,
         }
+    }
+}
+
+impl JobState {
+    /// Makes a used entry the state of a new job.
+    pub(super) fn begin(&mut self, job: Job, ticket: Ticket, callback: Callback, since: Time) {
+        debug_assert!(self.order.is_empty() && self.unreadable.is_empty() && self.zeros.is_none());
+        self.job = job;
+        self.ticket = ticket;
+        self.callback = Some(callback);
+        self.since = since;
+        self.taken = 0;
+        self.pieces = 0;
+        self.gate = Gate::Open;
+        self.halted = false;
+        self.cancelled = false;
+        self.queued = false;
+        self.alone = false;
+        self.ended = false;
+        self.read_fault = None;
+        self.read_fault_at = u64::MAX;
+        self.gap = Gap::default();
+        self.flushes = None;
+    }
+
+    /// Lets go of devices, pages and callbacks; gives the callback back.
+    pub(super) fn end(&mut self) -> Option<Callback> {
+        self.job.sources.clear();
+        self.job.destinations.clear();
+        self.job.transform = None;
+        self.job.cancel = None;
+        self.span = tracing::Span::none();
+        self.sources.clear();
+        self.targets.clear();
+        self.order.clear();
+        self.unreadable.clear();
+        self.unwritten.clear();
+        self.differences.clear();
+        self.zeros = None;
+        self.callback.take()
     }
 
     /// Whether another piece is to be cut from it.
@@ -206,7 +250,8 @@ pub(super) enum Phase {
     Writing,
 }
 
-/// A part of a job (or a run of adjacent small jobs) on its way.
+/// A part of a job (or a run of adjacent small jobs) on its way. Lives in a
+/// [`super::table::Table`].
 #[derive(Debug)]
 pub(super) struct Piece {
     pub(super) job: JobKey,
@@ -233,7 +278,48 @@ pub(super) struct Piece {
     pub(super) span: tracing::Span,
 }
 
+impl Default for Piece {
+    fn default() -> Self {
+        Self {
+            job: 0,
+            merged: Vec::new(),
+            offset: 0,
+            len: 0,
+            phase: Phase::Reading,
+            lanes: SmallVec::new(),
+            open_lanes: 0,
+            buffers: SmallVec::new(),
+            shared: SmallVec::new(),
+            segments: Vec::new(),
+            spoiled: false,
+            scatter: false,
+            span: tracing::Span::none(),
+        }
+    }
+}
+
 impl Piece {
+    /// Makes a used entry a new piece.
+    pub(super) fn begin(&mut self, job: JobKey, offset: u64, len: u32, span: tracing::Span) {
+        debug_assert!(self.merged.is_empty() && self.buffers.is_empty() && self.shared.is_empty());
+        self.job = job;
+        self.offset = offset;
+        self.len = len;
+        self.phase = Phase::Reading;
+        self.spoiled = false;
+        self.scatter = false;
+        self.span = span;
+    }
+
+    /// Gives the pages back.
+    pub(super) fn end(&mut self) {
+        self.lanes.clear();
+        self.buffers.clear();
+        self.shared.clear();
+        self.segments.clear();
+        self.span = tracing::Span::none();
+    }
+
     /// The segment that holds byte `at` of the piece: its end and whether it is zeros.
     pub(super) fn segment(&self, at: u32) -> Segment {
         let found = self.segments.iter().find(|segment| at < segment.end);
@@ -260,10 +346,18 @@ pub(super) struct InFlight {
     pub(super) slot: Slot,
 }
 
-/// A job that ended: its callback is to be called with its outcome.
+/// A callback that is to be called, with its outcome.
 #[derive(Debug)]
 pub struct Finished {
     pub(crate) callback: Callback,
     pub(crate) outcome: crate::outcome::Outcome,
-    pub(crate) since: Time,
+}
+
+/// What waits for its callback.
+#[derive(Debug)]
+pub(super) enum Due {
+    /// A job that ended.
+    Job(JobKey),
+    /// A prepared callback that was fired.
+    Prepared(Box<(Finished, Time)>),
 }
