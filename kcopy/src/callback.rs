@@ -9,7 +9,7 @@ use crate::outcome::Outcome;
 
 /// A closure kept in place if it captures at most eight words (64 bytes), so that a job costs no
 /// allocation; on the heap otherwise.
-type Inline = SmallBox<dyn FnMut(Outcome) + Send, S8>;
+type Inline = SmallBox<dyn FnMut(&mut Outcome) + Send, S8>;
 
 /// A callback that was not called yet. Dropping it calls it with a cancelled outcome: an accepted
 /// job is always answered.
@@ -18,15 +18,15 @@ pub(crate) struct Callback(Option<Inline>);
 impl Callback {
     pub(crate) fn new(function: impl FnOnce(Outcome) + Send + 'static) -> Self {
         let mut function = Some(function);
-        Self(Some(smallbox!(move |outcome: Outcome| {
+        Self(Some(smallbox!(move |outcome: &mut Outcome| {
             if let Some(function) = function.take() {
-                function(outcome);
+                function(std::mem::take(outcome));
             }
         })))
     }
 
     /// Calls it; `false` if it panicked.
-    pub(crate) fn call(mut self, outcome: Outcome) -> bool {
+    pub(crate) fn call(mut self, outcome: &mut Outcome) -> bool {
         let Some(mut function) = self.0.take() else { return true };
         catch_unwind(AssertUnwindSafe(move || function(outcome))).is_ok()
     }
@@ -40,8 +40,8 @@ impl Callback {
 impl Drop for Callback {
     fn drop(&mut self) {
         if let Some(mut function) = self.0.take() {
-            let outcome = Outcome { cancelled: true, ..Outcome::default() };
-            let called = catch_unwind(AssertUnwindSafe(move || function(outcome)));
+            let mut outcome = Outcome { cancelled: true, ..Outcome::default() };
+            let called = catch_unwind(AssertUnwindSafe(move || function(&mut outcome)));
             if called.is_err() {
                 tracing::error!("a callback panicked");
             }

@@ -2,7 +2,7 @@
 //! to fit their devices and arithmetic on them cannot overflow.
 
 use crate::device::{Device, DeviceKind};
-use crate::job::{Flags, Job, JobKind, MAX_BUFFERS, MAX_DESTINATIONS};
+use crate::job::{Destination, Flags, Job, JobKind, MAX_BUFFERS, MAX_DESTINATIONS};
 use crate::region::Extent;
 use crate::split::{Cut, Direction};
 use crate::units::PAGE_SIZE;
@@ -162,15 +162,23 @@ pub(crate) struct Ticket {
 /// Checks `job` for a client with `house`.
 pub(crate) fn check(job: &Job, house: House) -> Result<Ticket, SubmitError> {
     let buffers = check_shape(job)?;
-    for (side, extent) in sides(job) {
-        check_extent(job, side, extent)?;
+    let len = job.len();
+    let (mut granule, mut block) = (512, 512);
+    for (index, extent) in job.sources.iter().enumerate() {
+        check_extent(job, len, Side::Source(index), extent)?;
+        granule = granule.max(granule_of(&extent.device));
+        block = block.max(extent.device.facts().logical_block);
+    }
+    for (index, Destination { extent, .. }) in job.destinations.iter().enumerate() {
+        check_extent(job, len, Side::Destination(index), extent)?;
+        granule = granule.max(granule_of(&extent.device));
+        block = block.max(extent.device.facts().logical_block);
     }
     let direction = check_overlap(job)?;
-    let granule = devices(job).map(granule_of).max().unwrap_or(512);
-    let block = devices(job).map(|d| d.facts().logical_block.max(512)).max().unwrap_or(512);
+    let reference = job.destinations.first().map(|to| &to.extent).or(job.sources.first());
     let cut = Cut {
-        len: job.len(),
-        base: job.destinations.first().map(|d| d.extent.offset).unwrap_or_else(|| source_base(job)),
+        len,
+        base: reference.map_or(0, |extent| extent.offset),
         granule,
         max: largest_piece(buffers, granule, house)?,
         direction: direction.unwrap_or(Direction::Forward),
@@ -179,22 +187,8 @@ pub(crate) fn check(job: &Job, house: House) -> Result<Ticket, SubmitError> {
     Ok(Ticket { cut, overlap: direction.is_some(), block: block.max(granule), buffers })
 }
 
-fn source_base(job: &Job) -> u64 {
-    job.sources.first().map_or(0, |extent| extent.offset)
-}
-
 fn granule_of(device: &Device) -> u32 {
-    device.facts().direct.map_or(512, |direct| direct.offset.max(512)).next_power_of_two()
-}
-
-fn sides(job: &Job) -> impl Iterator<Item = (Side, &Extent)> {
-    let sources = job.sources.iter().enumerate().map(|(i, e)| (Side::Source(i), e));
-    let to = job.destinations.iter().enumerate();
-    sources.chain(to.map(|(i, d)| (Side::Destination(i), &d.extent)))
-}
-
-fn devices(job: &Job) -> impl Iterator<Item = &Device> {
-    sides(job).map(|(_, extent)| &extent.device)
+    device.facts().direct.map_or(512, |direct| direct.offset).next_power_of_two()
 }
 
 /// The number of buffers a piece needs.
@@ -218,19 +212,21 @@ fn check_shape(job: &Job) -> Result<usize, SubmitError> {
     if !fits {
         return Err(SubmitError::Shape { sources, buffers });
     }
-    for (index, destination) in job.destinations.iter().enumerate() {
-        if job.kind == JobKind::Stripe && usize::from(destination.buffer) >= buffers {
-            let side = Side::Destination(index);
-            return Err(SubmitError::NoSuchBuffer { side, buffer: destination.buffer });
+    if job.kind == JobKind::Stripe {
+        for (index, destination) in job.destinations.iter().enumerate() {
+            if usize::from(destination.buffer) >= buffers {
+                let side = Side::Destination(index);
+                return Err(SubmitError::NoSuchBuffer { side, buffer: destination.buffer });
+            }
         }
     }
     Ok(buffers)
 }
 
-fn check_extent(job: &Job, side: Side, extent: &Extent) -> Result<(), SubmitError> {
+fn check_extent(job: &Job, len: u64, side: Side, extent: &Extent) -> Result<(), SubmitError> {
     let (device, facts) = (&extent.device, extent.device.facts());
-    if extent.len != job.len() {
-        let expected = job.len();
+    if extent.len != len {
+        let expected = len;
         return Err(SubmitError::LengthMismatch { side, len: extent.len, expected });
     }
     let writes = matches!(side, Side::Destination(_)) && job.kind != JobKind::Compare;

@@ -162,7 +162,7 @@ impl Driver {
         }
         while let Ok(control) = self.control.try_recv() {
             if let Control::Fire(callback, outcome) = control {
-                callback.call(*outcome);
+                callback.call(&mut { *outcome });
             }
         }
     }

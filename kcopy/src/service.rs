@@ -170,8 +170,8 @@ impl<B: Backend, C: Clock> LocalClient<B, C> {
         }
         let now = self.clock.now();
         for _ in 0..CALLBACKS_PER_TURN {
-            let Some(finished) = self.engine.next_finished(now) else { break };
-            if !finished.callback.call(finished.outcome) {
+            let Some(mut finished) = self.engine.next_finished(now) else { break };
+            if !finished.callback.call(&mut finished.outcome) {
                 self.engine.count_panic();
                 tracing::error!("a callback panicked");
             }

@@ -3,33 +3,11 @@
 //! A flush serves every job that waits for one when it is issued: it covers all writes completed
 //! by then, theirs among them. Jobs that come while a flush is in flight wait for the next.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::VecDeque;
 
 use super::queue::JobKey;
 use crate::backend::{MAX_SLOTS, Slot, ZeroMethod};
 use crate::device::Device;
-
-/// Device ids are unique small numbers: they are their own hash.
-#[derive(Debug, Default)]
-pub(super) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-
-    fn write_u64(&mut self, id: u64) {
-        // Spread the low bits: the table uses the high ones as well.
-        self.0 = id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-}
 
 /// What is known about a way of zeroing on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -97,7 +75,11 @@ pub enum DeviceChange {
 #[derive(Debug, Default)]
 pub(super) struct Devices {
     entries: Vec<Option<Entry>>,
-    by_id: HashMap<u64, Slot, BuildHasherDefault<IdHasher>>,
+    /// The device ids of the entries, in their order; 0 (no device's id) where there is none.
+    /// Apart from the entries, so that a search touches little memory.
+    ids: Vec<u64>,
+    /// Where the last search ended: jobs come in runs.
+    last: [usize; 2],
     pub(super) changes: VecDeque<DeviceChange>,
     /// Slots with jobs in `waiting` and no flush in flight.
     flush_due: Vec<Slot>,
@@ -120,7 +102,7 @@ impl Devices {
         device: &Device,
         stats: impl FnOnce() -> Option<usize>,
     ) -> Option<Slot> {
-        if let Some(slot) = self.by_id.get(&device.id()).copied() {
+        if let Some(slot) = self.find(device.id()) {
             self.get_mut(slot).jobs += 1;
             return Some(slot);
         }
@@ -135,9 +117,21 @@ impl Devices {
             waiting: Vec::new(),
             stats: stats(),
         });
-        self.by_id.insert(device.id(), slot);
+        self.ids[usize::from(slot.0)] = device.id();
         self.changes.push_back(DeviceChange::Attach(slot, device.clone()));
         Some(slot)
+    }
+
+    fn find(&mut self, id: u64) -> Option<Slot> {
+        let place = match self.last.iter().find(|place| self.ids.get(**place) == Some(&id)) {
+            Some(place) => *place,
+            None => {
+                let place = self.ids.iter().position(|other| *other == id)?;
+                self.last = [place, self.last[0]];
+                place
+            }
+        };
+        u16::try_from(place).ok().map(Slot)
     }
 
     /// One job less uses `slot`.
@@ -206,7 +200,7 @@ impl Devices {
                 .changes
                 .iter()
                 .any(|change| matches!(change, DeviceChange::Attach(new, _) if *new == slot));
-            self.by_id.remove(&entry.device.id());
+            self.ids[index] = 0;
             *place = None;
             if announced {
                 self.changes.push_back(DeviceChange::Detach(slot));
@@ -218,18 +212,15 @@ impl Devices {
     }
 
     fn free_slot(&mut self) -> Option<Slot> {
-        if self.by_id.len() >= usize::from(MAX_SLOTS) {
+        if self.ids.len() >= usize::from(MAX_SLOTS) && !self.ids.contains(&0) {
             self.sweep();
         }
-        let free = self.entries.iter().position(Option::is_none);
-        let index = free.unwrap_or(self.entries.len());
-        if index == self.entries.len() {
+        let index = self.ids.iter().position(|id| *id == 0).unwrap_or(self.ids.len());
+        let slot = u16::try_from(index).ok().filter(|index| *index < MAX_SLOTS)?;
+        if index == self.ids.len() {
+            self.ids.push(0);
             self.entries.push(None);
         }
-        let slot = u16::try_from(index).ok().filter(|index| *index < MAX_SLOTS);
-        if slot.is_none() {
-            self.entries.truncate(usize::from(MAX_SLOTS));
-        }
-        slot.map(Slot)
+        Some(Slot(slot))
     }
 }

@@ -312,7 +312,9 @@ impl Engine {
             JobKind::Compare => 1 + job.targets.len(),
             JobKind::Zero => 0,
         };
-        piece.lanes.extend((0..lanes).map(|_| Lane::new(piece.len)));
+        for _ in 0..lanes {
+            piece.lanes.push(Lane::new(piece.len));
+        }
         piece.open_lanes = lanes;
         if lanes == 0 {
             self.all_read(key);

@@ -208,7 +208,10 @@ fn outcome_of(job: &mut JobState) -> Outcome {
             differing_sectors: target.differing_sectors,
         }
     };
-    let destinations = (0..job.targets.len()).map(destination).collect();
+    let mut destinations = SmallVec::new();
+    for index in 0..job.targets.len() {
+        destinations.push(destination(index));
+    }
     job.unreadable.sort_by_key(|(_, range)| range.start);
     job.unwritten.sort_by_key(|(index, range)| (*index, range.start));
     job.differences.sort_by_key(|(index, range)| (*index, range.start));

@@ -230,9 +230,10 @@ impl Engine {
         }
         self.find_zeros(key);
         let piece = &mut self.pieces[key];
-        for pages in piece.buffers.drain(..).flatten() {
-            piece.shared.push(pages.into_shared());
+        for pages in &mut piece.buffers {
+            piece.shared.extend(pages.take().map(Pages::into_shared));
         }
+        piece.buffers.clear();
         piece.phase = Phase::Held;
         let job = piece.job;
         if self.jobs[job].gate == Gate::Open {
@@ -331,7 +332,9 @@ impl Engine {
         let piece = &mut self.pieces[key];
         let count = self.jobs[piece.job].targets.len();
         piece.lanes.clear();
-        piece.lanes.extend((0..count).map(|_| Lane::new(piece.len)));
+        for _ in 0..count {
+            piece.lanes.push(Lane::new(piece.len));
+        }
         piece.open_lanes = count;
         count
     }
