@@ -84,6 +84,14 @@ impl Pool {
         best
     }
 
+    /// The highest free page.
+    fn find_highest(&self) -> Option<u32> {
+        (0..self.pages().div_ceil(64)).rev().find_map(|word| {
+            let free = self.arena.free_word(word as usize);
+            (free != 0).then(|| word * 64 + free.ilog2())
+        })
+    }
+
     fn is_free(&self, page: u32) -> bool {
         self.arena.free_word(page as usize / 64) >> (page % 64) & 1 == 1
     }
@@ -103,6 +111,9 @@ impl Pool {
 
     /// The highest run of `count` free pages.
     fn find_high(&self, count: u32) -> Option<u32> {
+        if count == 1 {
+            return self.find_highest();
+        }
         let mut end = self.pages();
         while end >= count {
             let word = self.arena.free_word((end as usize - 1) / 64);

@@ -171,14 +171,14 @@ impl Engine {
     /// A zero job keeps pages of zeros for destinations that cannot zero without data.
     fn ensure_zeros(&mut self, key: JobKey) -> bool {
         let job = &self.jobs[key];
-        if job.job.kind != JobKind::Zero || job.zeros.is_some() {
+        if job.job.kind != JobKind::Zero || job.rare.as_ref().is_some_and(|r| r.zeros.is_some()) {
             return true;
         }
         let bytes = job.ticket.cut.len.min(u64::from(job.ticket.cut.max));
         let pages = u32::try_from(bytes).map_or(1, pages_for);
         let Some(mut zeros) = self.pool.take(pages) else { return false };
         zeros.fill(0);
-        self.jobs[key].zeros = Some(zeros.into_shared());
+        self.jobs[key].rare().zeros = Some(zeros.into_shared());
         true
     }
 
@@ -243,7 +243,7 @@ impl Engine {
         job.taken += u64::from(own);
         job.pieces += 1;
         if job.gate != Gate::Open {
-            job.order.push(piece);
+            job.rare().order.push(piece);
         }
         job.queued = job.has_more();
         let (queued, priority) = (job.queued, job.job.priority);

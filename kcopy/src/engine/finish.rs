@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::queue::JobKey;
-use super::state::{Due, Finished, Gate, JobState, PieceKey, Role};
+use super::state::{Due, Finished, Gate, JobState, PieceKey, Rare, Role};
 use super::{Engine, Mutation};
 use crate::backend::{Op, Slot};
 use crate::errno::Errno;
@@ -77,7 +77,7 @@ impl Engine {
         let job = &mut self.jobs[key];
         job.pieces -= 1;
         if job.gate != Gate::Open {
-            job.order.retain(|other| *other != piece);
+            job.rare().order.retain(|other| *other != piece);
             self.open_gate(key);
         }
         // Opening the gate may have ended further pieces, and with the last one the job.
@@ -212,17 +212,21 @@ fn outcome_of(job: &mut JobState) -> Outcome {
     for index in 0..job.targets.len() {
         destinations.push(destination(index));
     }
-    job.unreadable.sort_by_key(|(_, range)| range.start);
-    job.unwritten.sort_by_key(|(index, range)| (*index, range.start));
-    job.differences.sort_by_key(|(index, range)| (*index, range.start));
-    let outcome = Outcome {
+    let mut outcome = Outcome {
         read: job.read_fault,
         destinations,
         cancelled: job.cancelled,
-        unreadable: job.unreadable.drain(..).map(|(_, range)| range).collect(),
-        unwritten: std::mem::take(&mut job.unwritten),
-        differences: std::mem::take(&mut job.differences),
+        ..Outcome::default()
     };
+    if let Some(rare) = job.rare.take() {
+        let Rare { unreadable, unwritten, differences, .. } = *rare;
+        outcome.unreadable = unreadable.into_iter().map(|((), range)| range).collect();
+        outcome.unreadable.sort_by_key(|range| range.start);
+        outcome.unwritten = unwritten;
+        outcome.unwritten.sort_by_key(|(index, range)| (*index, range.start));
+        outcome.differences = differences;
+        outcome.differences.sort_by_key(|(index, range)| (*index, range.start));
+    }
     if !outcome.is_ok() {
         tracing::debug!(parent: &job.span, ?outcome, "job ended");
     }

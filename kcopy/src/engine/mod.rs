@@ -381,7 +381,7 @@ impl Engine {
             return;
         }
         let held: Vec<PieceKey> = self.jobs[key]
-            .order
+            .order()
             .iter()
             .copied()
             .filter(|piece| self.pieces[*piece].phase == Phase::Held)

@@ -154,12 +154,12 @@ impl Engine {
             None => {
                 job.record_read(lane, fault, at);
                 if goes_on {
-                    add_range(&mut job.unreadable, (), range);
+                    add_range(&mut job.rare().unreadable, (), range);
                 }
             }
             Some(index) => {
                 job.targets[index].record(fault, at);
-                add_range(&mut job.unwritten, index, range);
+                add_range(&mut job.rare().unwritten, index, range);
             }
         }
         if goes_on {
@@ -298,7 +298,7 @@ impl Engine {
         let job = &mut self.jobs[piece.job];
         let len = piece.len as usize;
         let Some(source) = piece.buffers[0].as_ref() else { return };
-        for (index, target) in job.targets.iter_mut().enumerate() {
+        for index in 0..job.targets.len() {
             let Some(other) = piece.buffers[1 + index].as_ref() else { continue };
             if source[..len] == other[..len] {
                 continue;
@@ -308,12 +308,9 @@ impl Engine {
             let mut at = piece.offset;
             for (a, b) in pairs {
                 let end = at + a.len() as u64;
-                let unread = |(i, range): &(usize, crate::JobRange)| {
-                    *i == index && range.start < end && at < range.end
-                };
-                if a != b && !job.unwritten.iter().any(unread) {
-                    target.differing_sectors += 1;
-                    add_range(&mut job.differences, index, at..end);
+                if a != b && !job.could_not_read(index, at..end) {
+                    job.targets[index].differing_sectors += 1;
+                    add_range(&mut job.rare().differences, index, at..end);
                 }
                 at = end;
             }

@@ -1,7 +1,5 @@
 //! What the engine remembers: jobs, pieces, operations.
 
-use smallvec::SmallVec;
-
 use super::lane::Lane;
 use super::queue::JobKey;
 use crate::backend::{Slot, ZeroMethod};
@@ -97,15 +95,13 @@ pub(super) struct JobState {
     pub(super) since: Time,
     pub(super) span: tracing::Span,
     /// Slots of the sources.
-    pub(super) sources: SmallVec<[Slot; 1]>,
-    pub(super) targets: SmallVec<[Target; 2]>,
+    pub(super) sources: Vec<Slot>,
+    pub(super) targets: Vec<Target>,
     /// Bytes handed out in pieces.
     pub(super) taken: u64,
     /// Pieces that have not ended.
     pub(super) pieces: u32,
     pub(super) gate: Gate,
-    /// Gated jobs: pieces that have not ended, in the order in which they were cut.
-    pub(super) order: Vec<PieceKey>,
     /// Nothing new is started: an error, or a cancellation.
     pub(super) halted: bool,
     pub(super) cancelled: bool,
@@ -121,6 +117,15 @@ pub(super) struct JobState {
     pub(super) gap: Gap,
     /// Flushes that have not ended; `None` while there is still something to transfer.
     pub(super) flushes: Option<usize>,
+    /// What few jobs have.
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+/// What few jobs have, kept apart so that a waiting job stays small.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    /// Gated jobs: pieces that have not ended, in the order in which they were cut.
+    pub(super) order: Vec<PieceKey>,
     pub(super) unreadable: Vec<((), JobRange)>,
     pub(super) unwritten: Vec<(usize, JobRange)>,
     pub(super) differences: Vec<(usize, JobRange)>,
@@ -136,12 +141,11 @@ impl Default for JobState {
             callback: None,
             since: Time::default(),
             span: tracing::Span::none(),
-            sources: SmallVec::new(),
-            targets: SmallVec::new(),
+            sources: Vec::new(),
+            targets: Vec::new(),
             taken: 0,
             pieces: 0,
             gate: Gate::Open,
-            order: Vec::new(),
             halted: false,
             cancelled: false,
             queued: false,
@@ -151,10 +155,7 @@ impl Default for JobState {
             read_fault_at: u64::MAX,
             gap: Gap::default(),
             flushes: None,
-            unreadable: Vec::new(),
-            unwritten: Vec::new(),
-            differences: Vec::new(),
-            zeros: None,
+            rare: None,
         }
     }
 }
@@ -162,7 +163,7 @@ impl Default for JobState {
 impl JobState {
     /// Makes a used entry the state of a new job.
     pub(super) fn begin(&mut self, job: Job, ticket: Ticket, callback: Callback, since: Time) {
-        debug_assert!(self.order.is_empty() && self.unreadable.is_empty() && self.zeros.is_none());
+        debug_assert!(self.rare.is_none() && self.targets.len() == job.destinations.len());
         self.job = job;
         self.ticket = ticket;
         self.callback = Some(callback);
@@ -190,17 +191,32 @@ impl JobState {
         self.span = tracing::Span::none();
         self.sources.clear();
         self.targets.clear();
-        self.order.clear();
-        self.unreadable.clear();
-        self.unwritten.clear();
-        self.differences.clear();
-        self.zeros = None;
+        self.rare = None;
         self.callback.take()
+    }
+
+    /// What few jobs have.
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Gated jobs: pieces that have not ended, in the order in which they were cut.
+    pub(super) fn order(&self) -> &[PieceKey] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.order)
     }
 
     /// Whether another piece is to be cut from it.
     pub(super) fn has_more(&self) -> bool {
         !self.halted && self.taken < self.ticket.cut.len
+    }
+
+    /// Compare jobs: whether some of `range` could not be read, on the source or on destination
+    /// `index`: what cannot be read cannot differ.
+    pub(super) fn could_not_read(&self, index: usize, range: JobRange) -> bool {
+        let Some(rare) = self.rare.as_ref() else { return false };
+        let touches = |other: &JobRange| other.start < range.end && range.start < other.end;
+        rare.unreadable.iter().any(|(_, other)| touches(other))
+            || rare.unwritten.iter().any(|(at, other)| *at == index && touches(other))
     }
 
     /// Remembers a read fault of `source` at byte `at`, if it is the first in the order of bytes.
@@ -262,13 +278,13 @@ pub(super) struct Piece {
     pub(super) len: u32,
     pub(super) phase: Phase,
     /// One per source while reading, one per destination while writing.
-    pub(super) lanes: SmallVec<[Lane; 2]>,
+    pub(super) lanes: Vec<Lane>,
     /// Lanes that have not ended.
     pub(super) open_lanes: usize,
     /// Pages to read into; `None` while an operation holds them.
-    pub(super) buffers: SmallVec<[Option<Pages>; 1]>,
+    pub(super) buffers: Vec<Option<Pages>>,
     /// The same pages once everything is read.
-    pub(super) shared: SmallVec<[SharedPages; 1]>,
+    pub(super) shared: Vec<SharedPages>,
     /// Empty: all data.
     pub(super) segments: Vec<Segment>,
     /// Something could not be read, and the piece is not to be written.
@@ -286,10 +302,10 @@ impl Default for Piece {
             offset: 0,
             len: 0,
             phase: Phase::Reading,
-            lanes: SmallVec::new(),
+            lanes: Vec::new(),
             open_lanes: 0,
-            buffers: SmallVec::new(),
-            shared: SmallVec::new(),
+            buffers: Vec::new(),
+            shared: Vec::new(),
             segments: Vec::new(),
             spoiled: false,
             scatter: false,

@@ -60,7 +60,7 @@ impl Engine {
             let (role, op) = if let Some(method) = method {
                 let op = Op::Zero { device: slot, offset, len: u64::from(len), method };
                 (Role::Zero { piece: key, lane, method }, op)
-            } else if let Some(zeros) = job.zeros.as_ref() {
+            } else if let Some(zeros) = job.rare.as_ref().and_then(|rare| rare.zeros.as_ref()) {
                 let len = len.min(u32::try_from(zeros.size()).unwrap_or(u32::MAX));
                 let window = Window { start: 0, len };
                 let op = Op::Write { device: slot, offset, pages: zeros.clone(), window };
@@ -178,7 +178,7 @@ impl Engine {
         let on_error = job.job.on_error;
         if on_error == OnError::Continue {
             target.leave_out(at, at + u64::from(bad));
-            add_range(&mut job.unwritten, lane, at..at + u64::from(bad));
+            add_range(&mut job.rare().unwritten, lane, at..at + u64::from(bad));
             piece.lanes[lane].skip(bad);
             self.go_on_writing(key, lane);
             return;
@@ -243,7 +243,7 @@ impl Engine {
         match self.jobs[job].gate {
             Gate::Open => {}
             Gate::AfterWrites => {
-                let first = self.jobs[job].order.first().copied();
+                let first = self.jobs[job].order().first().copied();
                 if let Some(first) = first.filter(|key| self.pieces[*key].phase == Phase::Held) {
                     self.start_writing(first);
                 }
@@ -259,7 +259,7 @@ impl Engine {
 
     /// The first held piece, if all pieces before it have been read.
     fn first_held(&self, job: usize) -> Option<PieceKey> {
-        let order = &self.jobs[job].order;
+        let order = self.jobs[job].order();
         let first = order.iter().find(|key| self.pieces[**key].phase != Phase::Writing)?;
         (self.pieces[*first].phase == Phase::Held).then_some(*first)
     }
