@@ -1,1 +1,16 @@
 //! Shared parts of the benchmarks.
+//!
+//! | module | gives |
+//! | --- | --- |
+//! | [`workload`] | a stream of 4 KiB jobs that never touch one another, kept at a fixed depth |
+//! | [`nop`] | a backend of io_uring requests that do nothing |
+//! | [`reference`](mod@reference) | the simplest io_uring copier: the mark to measure against |
+//! | [`threads`] | the simplest copier with threads |
+//! | [`ring`] | the io_uring under both |
+#![deny(unsafe_code)]
+
+pub mod nop;
+pub mod reference;
+pub mod ring;
+pub mod threads;
+pub mod workload;
