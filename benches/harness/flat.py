@@ -1,0 +1,126 @@
+"""The flat line: what a copy takes in time and memory must not depend on how much there is.
+
+Three series, each drawn with its rate and the largest resident set of the process:
+
+  size          one copy of 1 MiB to 64 GiB; the source is a sparse file read as data
+  destinations  one copy of 256 MiB in all, written to 1 to 64 destinations
+  jobs          random 4 KiB jobs, with 1 to 100,000 of them queued at once
+"""
+import os
+import statistics
+
+from . import host, svg
+from .host import MIB
+from .run import Run
+
+REPEAT = 3
+
+
+class Series:
+    """Runs commands and keeps (x, rate, MiB of resident memory) of each."""
+
+    def __init__(self, name, budget, out):
+        self.name, self.budget, self.out, self.points = name, budget, out, []
+
+    def add(self, x, amount, command, prepare, likely_seconds=1.0):
+        """The median of a few runs; nothing if the time is spent."""
+        runs = []
+        for _ in range(REPEAT):
+            if self.budget.left() < likely_seconds or (runs and likely_seconds > 10):
+                break
+            prepare()
+            run = Run(command, max(30, likely_seconds * 10))
+            if run.complaint():
+                host.note(f"{self.name} {x}: {run.complaint()}")
+                return
+            runs.append(run)
+        if not runs:
+            host.note(f"{self.name}: no time left for {x}")
+            return
+        rate = amount / statistics.median(run.wall for run in runs)
+        memory = max(run.resident_kib for run in runs) / 1024
+        self.points.append((x, rate, memory))
+        print(f"{self.name:12} {x:>12} {rate:>10.0f} {memory:>8.1f} MiB", flush=True)
+        self.out.line(kind="flat", series=self.name, x=x, rate=rate, memory_mib=memory)
+
+
+def draw(options, programs, budget, out):
+    """Measures the three series and writes the picture."""
+    panels = [_sizes(options, programs, budget, out), _destinations(programs, budget, out),
+              _jobs(programs, budget, out)]
+    panels = [panel for panel in panels if panel.points]
+    if not panels:
+        return
+    os.makedirs(os.path.dirname(os.path.abspath(options.flat)), exist_ok=True)
+    with open(options.flat, "w") as file:
+        file.write(svg.chart(panels, "kcopy: rate (blue) and resident memory (orange)"))
+
+
+def _sizes(options, programs, budget, out):
+    series = Series("size", budget, out)
+    directory = host.directory(host.disk_dir())
+    source, target = (os.path.join(directory, name) for name in ("source", "target"))
+    mib, largest = 1, min(options.largest, int(host.free_bytes(directory) * 0.8) // MIB)
+    if largest < options.largest:
+        host.note(f"the disk has room for {largest} MiB")
+    while mib <= largest:
+        with open(source, "wb") as file:
+            file.truncate(mib * MIB)
+
+        def prepare():
+            # What writing new space costs is the file system's business: write it before.
+            if not os.path.exists(target) or os.path.getsize(target) < mib * MIB:
+                Run(f"fallocate -l {mib * MIB} {target}")
+            if mib < 4096:
+                Run(f"dd if=/dev/zero of={target} bs=1M count={mib} oflag=direct conv=notrunc")
+            host.uncache(source)
+        likely = mib / 1000
+        series.add(mib, mib * MIB / 1e6, f"{programs.kcopy} copy --sparse never {source} {target}",
+                   prepare, likely)
+        mib *= 4
+    host.remove_directory(directory)
+    return svg.Panel("one copy, by size", "size", "MB/s", series.points, _binary)
+
+
+def _destinations(programs, budget, out):
+    series = Series("destinations", budget, out)
+    directory, total = host.directory(host.disk_dir()), 256 * MIB
+    for count in (1, 2, 4, 8, 16, 32, 64):
+        size = total // count
+        paths = [os.path.join(directory, f"d{index}") for index in range(count + 1)]
+        for seed, path in enumerate(paths):
+            Run(f"{programs.reference} fill {path} {size} {seed + 1}")
+        command = f"{programs.kcopy} copy {' '.join(paths)}"
+        series.add(count, total / 1e6, command, lambda: host.uncache(paths[0]))
+        for path in paths:
+            os.unlink(path)
+    host.remove_directory(directory)
+    return svg.Panel("256 MiB written in all, by destinations", "destinations",
+                     "MB/s written", series.points, str)
+
+
+def _jobs(programs, budget, out):
+    series = Series("jobs", budget, out)
+    directory, block, count = host.directory(host.disk_dir()), 4096, 100_000
+    half = count * block
+    data, path = os.path.join(directory, "data"), os.path.join(directory, "jobs")
+    Run(f"{programs.reference} fill {data} {2 * half} 1")
+    with open(path, "w") as file:
+        for index in range(count):
+            # Odd factors visit every block once, in no order.
+            start, to = (index * 61_001 % count, index * 38_177 % count)
+            file.write(f"{start * block} {half + to * block} {block}\n")
+    first = os.path.join(directory, "first")
+    for depth in (1, 10, 100, 1000, 10_000, 100_000):
+        jobs, listed = (count, path) if depth > 10 else (2_000 * depth, first)
+        Run(f"head -n {jobs} {path} > {first}")
+        command = (f"{programs.kcopy} jobs --list {listed} --block-size {block} --depth {depth} "
+                   f"{data} {data}")
+        series.add(depth, jobs, command, lambda: host.uncache(data), jobs / 30_000)
+    host.remove_directory(directory)
+    return svg.Panel("random 4 KiB jobs, by queued jobs", "jobs queued", "jobs/s",
+                     series.points, lambda value: f"{value:,}")
+
+
+def _binary(mib):
+    return f"{mib} M" if mib < 1024 else f"{mib // 1024} G"
