@@ -175,7 +175,7 @@ pub(crate) fn check(job: &Job, house: House) -> Result<Ticket, SubmitError> {
         block = block.max(extent.device.facts().logical_block);
     }
     let direction = check_overlap(job)?;
-    let reference = job.destinations.first().map(|to| &to.extent).or(job.sources.first());
+    let reference = job.destinations.first().map(|to| &to.extent).or_else(|| job.sources.first());
     let cut = Cut {
         len,
         base: reference.map_or(0, |extent| extent.offset),

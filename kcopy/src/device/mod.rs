@@ -3,10 +3,18 @@
 //! A [`Device`] is a cheap handle; clones are the same device. It is opened once, its facts are
 //! found out once ([`Facts`]), and every client may use it.
 
+mod extents;
+mod open;
+mod sysfs;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use extents::{DataExtent, Extents};
+pub use open::{Direct, OpenError, OpenErrorKind, OpenOptions};
+pub use sysfs::BlockFacts;
 
 /// What a device is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,0 +1,69 @@
+//! Devices: what may be opened, and what is found out about it.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use kcopy::device::{DeviceKind, Direct, OpenErrorKind, OpenOptions};
+use kcopy::Device;
+
+#[test]
+fn a_file_is_opened_with_its_size_and_identity() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    fs::write(&path, vec![7; 1000]).unwrap();
+    fs::hard_link(&path, dir.path().join("b")).unwrap();
+    symlink(&path, dir.path().join("c")).unwrap();
+    let device = Device::open(&path, &OpenOptions::source()).unwrap();
+    assert_eq!((device.size(), device.facts().kind), (1000, DeviceKind::File));
+    assert!(device.facts().readable && !device.facts().writable);
+    for other in ["b", "c"] {
+        let other = Device::open(dir.path().join(other), &OpenOptions::source()).unwrap();
+        assert!(device.is_same(&other) && device.shares_storage_with(&other));
+    }
+    fs::write(&path, vec![7; 3000]).unwrap();
+    assert_eq!(device.refresh_size().unwrap(), 3000);
+}
+
+#[test]
+fn what_cannot_hold_regions_is_refused_by_kind() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |path: &std::path::Path| {
+        Device::open(path, &OpenOptions::source()).map(drop).map_err(|error| error.kind)
+    };
+    assert_eq!(open(dir.path()), Err(OpenErrorKind::Directory));
+    assert_eq!(open(&dir.path().join("none")), Err(OpenErrorKind::NotFound));
+    assert_eq!(open("/dev/zero".as_ref()), Err(OpenErrorKind::NotADevice));
+    // A source is never made.
+    assert!(!dir.path().join("none").exists());
+}
+
+#[test]
+fn a_destination_is_made_and_extended_and_keeps_its_tail() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("new");
+    let options = OpenOptions::destination().create(true);
+    let device = Device::open(&path, &options).unwrap();
+    device.extend(5000).unwrap();
+    device.extend(100).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), 5000);
+    assert_eq!(device.size(), 5000);
+}
+
+#[test]
+fn holes_are_found_and_cover_the_range_without_gaps() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sparse");
+    let file = fs::File::create(&path).unwrap();
+    file.set_len(1 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[1; 4096], 512 << 10).unwrap();
+    let device = Device::open(&path, &OpenOptions::source().direct(Direct::Never)).unwrap();
+    let extents: Vec<_> = device.extents(100, (1 << 20) - 200).collect();
+    let mut at = 100;
+    for extent in &extents {
+        assert_eq!(extent.offset, at);
+        at += extent.len;
+    }
+    assert_eq!(at, (1 << 20) - 100);
+    let data: Vec<_> = extents.iter().filter(|extent| !extent.hole).collect();
+    assert!(data.len() == 1 && data[0].offset <= 512 << 10, "{extents:?}");
+}
