@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use kcopy::device::{DeviceKind, Direct, OpenErrorKind, OpenOptions};
 use kcopy::Device;
+use kcopy::device::{DeviceKind, Direct, OpenErrorKind, OpenOptions};
 
 #[test]
 fn a_file_is_opened_with_its_size_and_identity() {

@@ -35,6 +35,7 @@ use crate::mem::{Pages, SharedPages};
 #[cfg(feature = "null")]
 pub mod null;
 mod open;
+mod route;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod threads;

@@ -54,7 +54,14 @@ pub enum OpenError {
 pub fn open(
     choice: BackendChoice,
     _memory: &PoolMemory,
-    _options: &BackendOptions,
+    options: &BackendOptions,
 ) -> Result<Box<dyn Backend>, OpenError> {
-    Err(OpenError::Unavailable { reason: format!("{choice:?} is not linked in") })
+    match choice {
+        BackendChoice::Auto | BackendChoice::Threads => {
+            Ok(Box::new(super::threads::ThreadsBackend::new(options.threads, options.depth)))
+        }
+        BackendChoice::IoUring => {
+            Err(OpenError::Unavailable { reason: "it is not part of this build".into() })
+        }
+    }
 }
