@@ -5,6 +5,7 @@
 //! | [`binary`] | the `kcopy` program, freshly built; running a program with a time limit |
 //! | [`data`] | bytes that follow from a seed and their position; files made of them |
 //! | [`loopdev`] | loop devices that nobody else will be handed, detached on drop |
+//! | [`mount`] | small file systems on them |
 //! | [`tmp`] | directories on disk and in memory, removed on drop |
 //! | [`uml`] | a real kernel with its own disks, in user space |
 //!
@@ -16,6 +17,7 @@
 pub mod binary;
 pub mod data;
 pub mod loopdev;
+pub mod mount;
 pub mod tmp;
 pub mod uml;
 
