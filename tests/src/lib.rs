@@ -6,6 +6,7 @@
 //! | [`data`] | bytes that follow from a seed and their position; files made of them |
 //! | [`loopdev`] | loop devices that nobody else will be handed, detached on drop |
 //! | [`mount`] | small file systems on them |
+//! | [`sim`] | runs of the engine on simulated disks, and their rules |
 //! | [`tmp`] | directories on disk and in memory, removed on drop |
 //! | [`uml`] | a real kernel with its own disks, in user space |
 //!
@@ -18,6 +19,7 @@ pub mod binary;
 pub mod data;
 pub mod loopdev;
 pub mod mount;
+pub mod sim;
 pub mod tmp;
 pub mod uml;
 

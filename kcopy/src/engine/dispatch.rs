@@ -68,13 +68,22 @@ impl Engine {
                 self.page_waiter = None;
                 return true;
             }
-            return self.pass(waiter, now);
+            return self.start_page_holder(now) || self.pass(waiter, now);
         }
         let Some(job) = self.queue.pick() else { return false };
         if self.try_start(job, now) == Start::NoPages {
             self.page_waiter = Some(PageWaiter { job, passed: 0 });
         }
         true
+    }
+
+    /// Starts a piece of a zero job that has its zeros already. It gives them back only at its end,
+    /// so it must get there whatever others wait for.
+    fn start_page_holder(&mut self, now: Time) -> bool {
+        let jobs = &self.jobs;
+        let holds = |key: JobKey| jobs[key].rare.as_ref().is_some_and(|r| r.zeros.is_some());
+        let Some(job) = self.queue.take_first(holds) else { return false };
+        self.try_start(job, now) == Start::Progress
     }
 
     /// Lets a small job pass `waiter`, if there is one near the front and it was not passed too
@@ -137,7 +146,7 @@ impl Engine {
         }
         let mut cut = job.ticket.cut;
         if let Some(throttle) = &self.config.throttle {
-            let even = throttle.even_piece().clamp(64 << 10, u64::from(cut.max));
+            let even = throttle.even_piece().max(64 << 10).min(u64::from(cut.max));
             let even = u32::try_from(even).unwrap_or(cut.max);
             cut.max = (even - even % cut.granule).max(cut.granule);
         }

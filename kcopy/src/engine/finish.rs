@@ -8,7 +8,7 @@ use super::{Engine, Mutation};
 use crate::backend::{Op, Slot};
 use crate::errno::Errno;
 use crate::job::{Flags, JobKind};
-use crate::outcome::{DestinationOutcome, Fault, FaultKind, Outcome};
+use crate::outcome::{DestinationOutcome, Fault, FaultKind, JobRange, Outcome};
 use crate::stats::LATENCY_CLASSES;
 use crate::units::{Sector, Time};
 
@@ -153,11 +153,11 @@ impl Engine {
             self.stats.devices[place].flushes += 1;
         }
         let served = self.devices.end_flush(slot);
+        if let Err(errno) = result {
+            self.lose_unflushed(slot, &served, errno);
+        }
         for &key in &served {
             let Some(job) = self.jobs.get_mut(key) else { continue };
-            if let Err(errno) = result {
-                job.flush_failed(slot, errno);
-            }
             let left = job.flushes.unwrap_or(1) - 1;
             job.flushes = Some(left);
             if left == 0 && job.pieces == 0 {
@@ -165,6 +165,23 @@ impl Engine {
             }
         }
         self.devices.recycle(slot, served);
+    }
+
+    /// A flush failed. It may have lost every write that it covered, and the next one will not
+    /// bring them back: this is the verdict for all jobs that have written there and were not
+    /// flushed, not only for those that waited for this flush.
+    fn lose_unflushed(&mut self, slot: Slot, served: &[JobKey], errno: Errno) {
+        let waiting = &self.devices.get(slot).waiting;
+        let is_hit = |key: JobKey, job: &JobState| {
+            let wrote = job.job.kind != JobKind::Compare && job.flushes.is_none() && job.taken > 0;
+            job.job.flags.contains(Flags::FLUSH)
+                && (wrote || served.contains(&key) || waiting.contains(&key))
+        };
+        let jobs = self.jobs.iter().filter(|(key, job)| is_hit(*key, job));
+        let hit: Vec<JobKey> = jobs.map(|(key, _)| key).collect();
+        for key in hit {
+            self.jobs[key].flush_failed(slot, errno);
+        }
     }
 
     fn finish(&mut self, key: JobKey) {
@@ -220,15 +237,25 @@ fn outcome_of(job: &mut JobState) -> Outcome {
     };
     if let Some(rare) = job.rare.take() {
         let Rare { unreadable, unwritten, differences, .. } = *rare;
-        outcome.unreadable = unreadable.into_iter().map(|((), range)| range).collect();
-        outcome.unreadable.sort_by_key(|range| range.start);
-        outcome.unwritten = unwritten;
-        outcome.unwritten.sort_by_key(|(index, range)| (*index, range.start));
-        outcome.differences = differences;
-        outcome.differences.sort_by_key(|(index, range)| (*index, range.start));
+        outcome.unreadable = sorted(unreadable).into_iter().map(|((), range)| range).collect();
+        outcome.unwritten = sorted(unwritten);
+        outcome.differences = sorted(differences);
     }
     if !outcome.is_ok() {
         tracing::debug!(parent: &job.span, ?outcome, "job ended");
     }
     outcome
+}
+
+/// Sorted, and ranges that touch joined: pieces end in any order, and the list does not tell.
+fn sorted<K: Ord + Copy>(mut list: Vec<(K, JobRange)>) -> Vec<(K, JobRange)> {
+    list.sort_by_key(|(key, range)| (*key, range.start));
+    list.dedup_by(|(key, range), (last_key, last)| {
+        let touches = key == last_key && range.start <= last.end;
+        if touches {
+            last.end = last.end.max(range.end);
+        }
+        touches
+    });
+    list
 }

@@ -80,6 +80,14 @@ impl RunQueue {
         self.classes[class(priority)].pop_front()
     }
 
+    /// Takes out the first job that is `wanted`.
+    pub(super) fn take_first(&mut self, wanted: impl Fn(JobKey) -> bool) -> Option<JobKey> {
+        self.classes.iter_mut().find_map(|jobs| {
+            let at = jobs.iter().position(|job| wanted(*job))?;
+            jobs.remove(at)
+        })
+    }
+
     /// Takes a job out, wherever it is.
     pub(super) fn remove(&mut self, job: JobKey) {
         for jobs in &mut self.classes {

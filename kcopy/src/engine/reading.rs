@@ -297,6 +297,7 @@ impl Engine {
         let piece = &self.pieces[key];
         let job = &mut self.jobs[piece.job];
         let len = piece.len as usize;
+        let base = job.job.destinations.first().map_or(0, |first| first.extent.offset);
         let Some(source) = piece.buffers[0].as_ref() else { return };
         for index in 0..job.targets.len() {
             let Some(other) = piece.buffers[1 + index].as_ref() else { continue };
@@ -304,8 +305,13 @@ impl Engine {
                 continue;
             }
             let step = usize::try_from(SECTOR_SIZE).unwrap_or(512);
-            let pairs = source[..len].chunks(step).zip(other[..len].chunks(step));
+            // Sectors of the first destination's device: the first one may be cut off.
+            let head = (SECTOR_SIZE - (base + piece.offset) % SECTOR_SIZE) % SECTOR_SIZE;
+            let (first, rest) = source[..len].split_at(len.min(usize::try_from(head).unwrap_or(0)));
+            let (other_first, other_rest) = other[..len].split_at(first.len());
+            let rest = rest.chunks(step).zip(other_rest.chunks(step));
             let mut at = piece.offset;
+            let pairs = std::iter::once((first, other_first)).chain(rest);
             for (a, b) in pairs {
                 let end = at + a.len() as u64;
                 if a != b && !job.could_not_read(index, at..end) {

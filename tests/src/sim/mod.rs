@@ -1,0 +1,17 @@
+//! The simulation: runs of the real engine on simulated disks, and the rules that they must keep.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`scenario`] | a run as plain data |
+//! | [`generate`] | a random run from a seed |
+//! | [`oracle`] | what a job should have done, naively; holds outcomes against it |
+//! | [`monitor`] | rules about the order and place of operations |
+//! | [`run`] | one run, everything checked after every step |
+//!
+//! The invariants I1 to I14 are listed in `docs/TESTING.md`.
+
+pub mod generate;
+pub mod monitor;
+pub mod oracle;
+pub mod run;
+pub mod scenario;
