@@ -323,8 +323,9 @@ impl Engine {
             self.jobs.iter().filter(|(_, job)| is_cancelled(job)).map(|(key, _)| key).collect();
         for key in cancelled {
             self.jobs[key].cancelled = true;
-            self.withdraw_ready(key);
+            // First halted: what is taken back must not open a gate for what waits behind it.
             self.halt(key);
+            self.withdraw_ready(key);
             self.end_if_done(key);
         }
     }

@@ -121,10 +121,7 @@ impl SimBackend {
                 self.strays.push(Completion { id: pending.id, result, buffer: Buffer::None });
             }
             Some(Effect::Stranger) => {
-                let mut id = OpId(pending.id.0 ^ (1 << state.rng.below(64)));
-                while self.pending.iter().any(|other| other.id == id) {
-                    id = OpId(state.rng.next_u64());
-                }
+                let id = OpId(pending.id.0 ^ (1 << state.rng.below(64)));
                 self.strays.push(Completion { id, result, buffer: Buffer::None });
             }
             Some(
@@ -482,7 +479,13 @@ impl Backend for SimBackend {
         }
         let woken = self.bell.0.swap(false, Ordering::AcqRel);
         let some = woken || !self.strays.is_empty();
-        done.append(&mut self.strays);
+        for mut stray in std::mem::take(&mut self.strays) {
+            // A stranger names nothing that is in flight, also nothing that was begun since.
+            while self.pending.iter().any(|other| other.id == stray.id) {
+                stray.id = OpId(state.rng.next_u64());
+            }
+            done.push(stray);
+        }
         let timeout = if some { Some(Duration::ZERO) } else { timeout };
         if self.pending.iter().all(Pending::is_stuck) {
             match timeout {
