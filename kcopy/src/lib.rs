@@ -22,6 +22,7 @@ pub mod service;
 mod split;
 mod stats;
 mod sync;
+mod sys;
 mod throttle;
 pub mod units;
 

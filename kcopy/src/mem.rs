@@ -190,11 +190,6 @@ impl Pages {
         SharedPages { first: pages.first, count: pages.count, arena }
     }
 
-    /// The address of the first byte, for the kernel to write to while it holds these pages.
-    pub(crate) fn as_mut_pointer(&mut self) -> *mut u8 {
-        self.arena.pointer(self.first)
-    }
-
     /// Number of bytes.
     pub fn size(&self) -> usize {
         to_usize(self.count) * PAGE_SIZE
@@ -239,11 +234,6 @@ pub struct SharedPages {
 }
 
 impl SharedPages {
-    /// The address of the first byte, for the kernel to read from while it holds a clone.
-    pub(crate) fn as_pointer(&self) -> *const u8 {
-        self.arena.pointer(self.first)
-    }
-
     /// Number of bytes.
     pub fn size(&self) -> usize {
         to_usize(self.count) * PAGE_SIZE

@@ -1,6 +1,8 @@
 //! Choosing a backend when a client is made.
 
 use super::Backend;
+use super::threads::ThreadsBackend;
+use super::uring::UringBackend;
 use crate::pool::PoolMemory;
 
 /// Which backend a client is to run on.
@@ -53,15 +55,19 @@ pub enum OpenError {
 /// See [`OpenError`]; with [`BackendChoice::Auto`] only if a resource ran out.
 pub fn open(
     choice: BackendChoice,
-    _memory: &PoolMemory,
+    memory: &PoolMemory,
     options: &BackendOptions,
 ) -> Result<Box<dyn Backend>, OpenError> {
-    match choice {
-        BackendChoice::Auto | BackendChoice::Threads => {
-            Ok(Box::new(super::threads::ThreadsBackend::new(options.threads, options.depth)))
+    let threads = || Box::new(ThreadsBackend::new(options.threads, options.depth));
+    if choice == BackendChoice::Threads {
+        return Ok(threads());
+    }
+    match UringBackend::new(memory, options.depth) {
+        Ok(ring) => Ok(Box::new(ring)),
+        Err(OpenError::Unavailable { reason }) if choice == BackendChoice::Auto => {
+            tracing::warn!(%reason, "io_uring is not available here, threads are used instead");
+            Ok(threads())
         }
-        BackendChoice::IoUring => {
-            Err(OpenError::Unavailable { reason: "it is not part of this build".into() })
-        }
+        Err(error) => Err(error),
     }
 }

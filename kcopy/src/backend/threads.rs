@@ -16,7 +16,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rustix::fs::{FallocateFlags, fallocate, fdatasync};
 
-use super::route::{Route, descriptor, route};
+use super::route::{Route, Routes, descriptor};
 use super::{Backend, BackendKind, Completion, Op, OpId, Rejected, Slot, Wake, ZeroMethod};
 use crate::device::{Device, Handle};
 use crate::errno::Errno;
@@ -28,18 +28,20 @@ const MAX_AGAIN: u32 = 1000;
 struct Work {
     id: OpId,
     op: Op,
+    route: Route,
     device: Device,
 }
 
 /// What comes back.
 enum Return {
-    Ended(Completion),
+    /// An operation; and the slot that refused direct I/O, if it did.
+    Ended(Completion, Option<Slot>),
     Woken,
 }
 
 /// See the module.
 pub struct ThreadsBackend {
-    devices: Vec<Option<Device>>,
+    devices: Vec<Option<Routes>>,
     /// Taken in [`Backend::submit`], handed to the workers in [`Backend::wait`].
     taken: Vec<Work>,
     in_flight: usize,
@@ -94,11 +96,10 @@ impl ThreadsBackend {
         let syscalls = Arc::clone(&self.syscalls);
         let name = format!("kcopy-io-{}", self.workers.len());
         let work = move || {
-            for Work { id, op, device } in source {
-                let result = perform(&device, op, &syscalls);
-                let completion = Completion { id, result: result.0, buffer: result.1 };
+            for work in source {
+                let (completion, refused) = perform(work, &syscalls);
                 // Nobody listens only when the backend is being dropped.
-                let _ = end.send(Return::Ended(completion));
+                let _ = end.send(Return::Ended(completion, refused));
             }
         };
         match std::thread::Builder::new().name(name).spawn(work) {
@@ -113,8 +114,15 @@ impl ThreadsBackend {
         }
     }
 
+    fn routes(&mut self, slot: Slot) -> Option<&mut Routes> {
+        self.devices.get_mut(usize::from(slot.0))?.as_mut()
+    }
+
     fn keep(&mut self, returned: Return, done: &mut Vec<Completion>) {
-        if let Return::Ended(completion) = returned {
+        if let Return::Ended(completion, refused) = returned {
+            if let Some(routes) = refused.and_then(|slot| self.routes(slot)) {
+                routes.direct_refused();
+            }
             self.in_flight -= 1;
             done.push(completion);
         }
@@ -132,9 +140,9 @@ impl Backend for ThreadsBackend {
         }
         let index = usize::from(slot.0);
         if self.devices.len() <= index {
-            self.devices.resize(index + 1, None);
+            self.devices.resize_with(index + 1, || None);
         }
-        self.devices[index] = Some(device.clone());
+        self.devices[index] = Some(Routes::new(device));
         Ok(())
     }
 
@@ -149,12 +157,13 @@ impl Backend for ThreadsBackend {
     }
 
     fn submit(&mut self, id: OpId, op: Op) -> Result<(), Box<Rejected>> {
-        let device = self.devices.get(usize::from(op.device().0)).cloned().flatten();
-        let Some(device) = device.filter(|_| self.room() > 0) else {
+        let full = self.room() == 0;
+        let Some(routes) = self.routes(op.device()).filter(|_| !full) else {
             return Err(Box::new(Rejected { op }));
         };
+        let (route, device) = (routes.route(&op), routes.device.clone());
         self.in_flight += 1;
-        self.taken.push(Work { id, op, device });
+        self.taken.push(Work { id, op, route, device });
         Ok(())
     }
 
@@ -181,7 +190,8 @@ impl Backend for ThreadsBackend {
     }
 
     fn syscalls(&self) -> u64 {
-        self.syscalls.load(Ordering::Relaxed)
+        let looks: u64 = self.devices.iter().flatten().map(|routes| routes.looks).sum();
+        self.syscalls.load(Ordering::Relaxed) + looks
     }
 
     fn describe(&self) -> String {
@@ -217,7 +227,7 @@ struct Waker(Sender<Return>);
 impl fmt::Debug for Return {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ended(completion) => completion.fmt(f),
+            Self::Ended(completion, _) => completion.fmt(f),
             Self::Woken => f.write_str("Woken"),
         }
     }
@@ -231,16 +241,17 @@ impl Wake for Waker {
 }
 
 /// Carries an operation out, on a worker.
-fn perform(device: &Device, mut op: Op, calls: &AtomicU64) -> (Result<u32, Errno>, super::Buffer) {
-    let mut way = route(device, &op);
-    let mut result = attempt(device, way, &mut op, calls);
-    let refused = matches!(result, Err(Errno::INVALID));
-    if refused && way == Route::Direct && !device.facts().direct_required {
+fn perform(work: Work, calls: &AtomicU64) -> (Completion, Option<Slot>) {
+    let Work { id, mut op, route, device } = work;
+    let mut result = attempt(&device, route, &mut op, calls);
+    let mut refused = None;
+    let invalid = result == Err(Errno::INVALID);
+    if invalid && route == Route::Direct && !device.facts().direct_required {
         // The file system takes no direct I/O after all.
-        way = Route::Cached;
-        result = attempt(device, way, &mut op, calls);
+        refused = Some(op.device());
+        result = attempt(&device, Route::Cached, &mut op, calls);
     }
-    (result, op.into_buffer())
+    (Completion { id, result, buffer: op.into_buffer() }, refused)
 }
 
 fn attempt(device: &Device, way: Route, op: &mut Op, calls: &AtomicU64) -> Result<u32, Errno> {

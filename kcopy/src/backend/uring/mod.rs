@@ -1,0 +1,297 @@
+//! io_uring: one ring, used by the engine's thread alone.
+//!
+//! The pool is one fixed buffer where the limit on locked memory allows it, the first devices are
+//! fixed files, completions are processed when the thread asks for them. Each of these falls back
+//! by itself: no fixed buffer (`RLIMIT_MEMLOCK`), plain descriptors, older modes.
+//!
+//! No two requests are ever linked: a linked write would go out after a short read, with stale
+//! bytes behind its end.
+
+mod probe;
+mod ring;
+mod slots;
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use self::probe::{Modes, NoRing, make_ring};
+use self::ring::{Descriptor, Reaped, Ring};
+use self::slots::InFlight;
+use super::route::{Route, Routes};
+use super::{Backend, BackendKind, Completion, Op, OpId, OpenError, Rejected, Slot, Wake};
+use crate::device::{Device, Handle};
+use crate::errno::Errno;
+use crate::pool::PoolMemory;
+
+/// Devices that get registered files, two places each.
+const FIXED_DEVICES: u32 = 64;
+
+/// Times that an operation is queued again when the kernel says so, before that is an error.
+const MAX_AGAIN: u32 = 1000;
+
+/// Threads of the kernel's worker pool, for operations that cannot be started without blocking.
+const MAX_WORKERS: u32 = 4;
+
+/// Locked memory is given back some time after its ring was closed: worth a few tries.
+const REGISTER_TRIES: u32 = 4;
+
+/// A device, its routes, and whether its descriptors are registered.
+#[derive(Debug)]
+struct Attached {
+    routes: Routes,
+    fixed: bool,
+}
+
+/// See the module.
+pub struct UringBackend {
+    ring: Ring,
+    devices: Vec<Option<Attached>>,
+    wake: Arc<Bell>,
+    depth: usize,
+    modes: Modes,
+    fixed_files: bool,
+    registrations: u64,
+    strays: u64,
+}
+
+impl UringBackend {
+    /// A backend for `depth` operations in flight on pages of `memory`.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Unavailable`] if the system does not offer io_uring, [`OpenError::Resource`] if
+    /// memory or descriptors ran out.
+    pub fn new(memory: &PoolMemory, depth: u32) -> Result<Self, OpenError> {
+        let resource = |error: io::Error| OpenError::Resource(error);
+        // One entry more, for the wake-up.
+        let made = make_ring(depth.clamp(1, 16_384) + 1);
+        let (ring, modes, entries) = made.map_err(|reason| match reason {
+            NoRing::Unavailable(reason) => OpenError::Unavailable { reason },
+            NoRing::Resource(error) => OpenError::Resource(error),
+        })?;
+        let wake = eventfd(0, EventfdFlags::CLOEXEC).map_err(|errno| resource(errno.into()))?;
+        let depth = usize::try_from(entries - 1).unwrap_or(1);
+        let mut ring = Ring::new(ring, depth, memory, wake.as_raw_fd());
+        register_pool(&mut ring);
+        let fixed_files = ring.register_files(FIXED_DEVICES * 2).is_ok();
+        if let Err(error) = ring.limit_workers(MAX_WORKERS) {
+            tracing::debug!(%error, "the kernel's workers are not limited");
+        }
+        Ok(Self {
+            ring,
+            devices: Vec::new(),
+            wake: Arc::new(Bell(wake)),
+            depth,
+            modes,
+            fixed_files,
+            registrations: 0,
+            strays: 0,
+        })
+    }
+
+    /// Whether the pool is registered as a fixed buffer.
+    pub fn has_fixed_buffer(&self) -> bool {
+        self.ring.fixed_buffer
+    }
+
+    /// Completions that named no operation in flight.
+    pub fn stray_completions(&self) -> u64 {
+        self.strays
+    }
+
+    fn descriptor(&self, slot: Slot, route: Route) -> Option<Descriptor> {
+        let attached = self.devices.get(usize::from(slot.0))?.as_ref()?;
+        if attached.fixed {
+            return Some(Descriptor::Fixed(place(slot, route)));
+        }
+        let file = attached.routes.descriptor(route)?;
+        Some(Descriptor::Plain(file.as_raw_fd()))
+    }
+
+    fn attached(&mut self, slot: Slot) -> Option<&mut Attached> {
+        self.devices.get_mut(usize::from(slot.0))?.as_mut()
+    }
+
+    /// How many completions are worth waiting for, and how long, before going on with fewer.
+    fn want(&self, timeout: Option<Duration>) -> (usize, Option<Duration>) {
+        match timeout {
+            Some(Duration::ZERO) => (0, None),
+            other => (1, other),
+        }
+    }
+
+    /// Takes the end of an operation in; puts it back in line if the kernel said so.
+    fn ended(&mut self, name: u64, result: i32, done: &mut Vec<Completion>) -> io::Result<()> {
+        let Some(kept) = self.ring.slots.find(name) else {
+            self.strays += 1;
+            tracing::error!(name, result, "a completion names no operation in flight");
+            return Ok(());
+        };
+        let (slot, route) = (kept.op.device(), kept.route);
+        let again = match -result {
+            libc::EAGAIN | libc::EINTR if kept.again < MAX_AGAIN => {
+                kept.again += 1;
+                true
+            }
+            libc::EINVAL if route == Route::Direct => {
+                let allowed = self.attached(slot).is_some_and(|a| a.routes.direct_refused());
+                if let Some(kept) = self.ring.slots.find(name).filter(|_| allowed) {
+                    kept.route = Route::Cached;
+                }
+                allowed
+            }
+            _ => false,
+        };
+        if again {
+            let route = self.ring.slots.find(name).map_or(route, |kept| kept.route);
+            if let Some(descriptor) = self.descriptor(slot, route) {
+                return self.ring.queue_again(name, descriptor);
+            }
+        }
+        if let Some(InFlight { id, op, .. }) = self.ring.slots.take(name) {
+            let result = u32::try_from(result).map_err(|_| Errno::new(-result));
+            done.push(Completion { id, result, buffer: op.into_buffer() });
+        }
+        Ok(())
+    }
+}
+
+/// Where a device's descriptor lies in the table of registered files.
+fn place(slot: Slot, route: Route) -> u32 {
+    u32::from(slot.0) * 2 + u32::from(route == Route::Direct)
+}
+
+/// Registers the pool, or goes on without: the same results, a little slower.
+fn register_pool(ring: &mut Ring) {
+    for _ in 0..REGISTER_TRIES {
+        match ring.register_pool() {
+            Ok(()) => return,
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => std::thread::yield_now(),
+            Err(error) => {
+                tracing::debug!(%error, "the pool is not registered");
+                return;
+            }
+        }
+    }
+    tracing::info!(
+        "the pool is not registered as a fixed buffer: the limit on locked memory (ulimit -l) is \
+         too low for it"
+    );
+}
+
+impl Backend for UringBackend {
+    fn kind(&self) -> BackendKind {
+        BackendKind::IoUring
+    }
+
+    fn attach(&mut self, slot: Slot, device: &Device) -> Result<(), Errno> {
+        let Handle::Files { .. } = device.handle() else { return Err(Errno::BAD_DESCRIPTOR) };
+        let index = usize::from(slot.0);
+        if self.devices.len() <= index {
+            self.devices.resize_with(index + 1, || None);
+        }
+        let routes = Routes::new(device);
+        let mut fixed = self.fixed_files && u32::from(slot.0) < FIXED_DEVICES;
+        if fixed {
+            self.ring.enable().map_err(|error| Errno::from_io(&error))?;
+            for route in [Route::Cached, Route::Direct] {
+                let file = routes.descriptor(route).map_or(-1, AsRawFd::as_raw_fd);
+                self.registrations += 1;
+                fixed &= self.ring.set_file(place(slot, route), file).is_ok();
+            }
+        }
+        self.devices[index] = Some(Attached { routes, fixed });
+        Ok(())
+    }
+
+    fn detach(&mut self, slot: Slot) {
+        let Some(attached) = self.devices.get_mut(usize::from(slot.0)).and_then(Option::take)
+        else {
+            return;
+        };
+        for route in [Route::Cached, Route::Direct] {
+            if attached.fixed && self.ring.set_file(place(slot, route), -1).is_err() {
+                tracing::debug!(?slot, "a registered file stays registered");
+            }
+        }
+    }
+
+    fn room(&self) -> usize {
+        self.depth - self.ring.slots.len()
+    }
+
+    fn submit(&mut self, id: OpId, op: Op) -> Result<(), Box<Rejected>> {
+        let slot = op.device();
+        if self.room() == 0 {
+            return Err(Box::new(Rejected { op }));
+        }
+        let Some(route) = self.attached(slot).map(|attached| attached.routes.route(&op)) else {
+            return Err(Box::new(Rejected { op }));
+        };
+        let Some(descriptor) = self.descriptor(slot, route) else {
+            return Err(Box::new(Rejected { op }));
+        };
+        let operation = InFlight { id, op, route, again: 0 };
+        if let Err(error) = self.ring.queue(operation, descriptor) {
+            // It stays in its slot, and the broken ring is found out by the next wait.
+            tracing::error!(%error, "the ring takes no request");
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion>) -> io::Result<()> {
+        let (want, limit) = self.want(timeout);
+        self.ring.enter(want, limit)?;
+        while let Some(reaped) = self.ring.reap() {
+            if let Reaped::Op { name, result } = reaped {
+                self.ended(name, result, done)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        Arc::clone(&self.wake) as Arc<dyn Wake>
+    }
+
+    fn syscalls(&self) -> u64 {
+        let looks: u64 = self.devices.iter().flatten().map(|attached| attached.routes.looks).sum();
+        self.ring.enters + self.registrations + looks
+    }
+
+    fn describe(&self) -> String {
+        format!(
+            "{}, {}, {}, {} operations",
+            self.modes.name(),
+            if self.ring.fixed_buffer { "fixed buffer" } else { "plain buffers" },
+            if self.fixed_files { "fixed files" } else { "plain files" },
+            self.depth
+        )
+    }
+}
+
+impl fmt::Debug for UringBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UringBackend")
+            .field("ring", &self.ring)
+            .field("mode", &self.describe())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The eventfd that the ring reads.
+#[derive(Debug)]
+struct Bell(OwnedFd);
+
+impl Wake for Bell {
+    #[expect(clippy::host_endian_bytes, reason = "an eventfd counts in the machine's byte order")]
+    fn wake(&self) {
+        // It can only fail if the counter overflows, and then it is rung already.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+}

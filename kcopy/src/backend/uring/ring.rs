@@ -1,0 +1,327 @@
+//! The fence around the ring: what is unsafe about io_uring happens here and nowhere else.
+//!
+//! # Safety argument
+//!
+//! 1. Memory that the kernel reads or writes lies in pages that a [`Slots`] entry owns. An entry is
+//!    taken out only when its completion has been reaped ([`Ring::reap`]).
+//! 2. If the ring must be dropped with operations in flight that do not end, the slots are leaked:
+//!    their pages, and the arena behind them, then live for ever.
+//! 3. Descriptors named by a request are kept open by the backend until the request has ended: a
+//!    device is detached only when nothing is in flight on it.
+//! 4. The registered buffer is the arena, which `memory` keeps alive longer than the ring (field
+//!    order: the ring is dropped first).
+//! 5. The word that wake-ups are read into is boxed, and leaked with the slots if need be.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use io_uring::types::{FsyncFlags, SubmitArgs, Timespec};
+use io_uring::{IoUring, opcode, squeue, types};
+
+use super::slots::{InFlight, Slots};
+use crate::backend::{Op, ZeroMethod};
+use crate::pool::PoolMemory;
+
+/// The name of the request that waits for wake-ups.
+const WAKE: u64 = u64::MAX;
+
+/// The name of requests that nobody waits for.
+const NOBODY: u64 = u64::MAX - 1;
+
+/// A descriptor as the ring knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Descriptor {
+    /// A place in the table of registered files.
+    Fixed(u32),
+    /// A plain descriptor.
+    Plain(RawFd),
+}
+
+/// A reaped completion.
+#[derive(Debug)]
+pub(super) enum Reaped {
+    /// Of the operation with this name.
+    Op { name: u64, result: i32 },
+    /// Somebody rang.
+    Wake,
+}
+
+/// See the module.
+pub(super) struct Ring {
+    ring: IoUring,
+    pub(super) slots: Slots,
+    /// Where the count of wake-ups is read into.
+    wake_word: Box<u64>,
+    wake_armed: bool,
+    wake_fd: RawFd,
+    pub(super) fixed_buffer: bool,
+    memory: PoolMemory,
+    enabled: bool,
+    pub(super) enters: u64,
+}
+
+impl Ring {
+    pub(super) fn new(ring: IoUring, depth: usize, memory: &PoolMemory, wake_fd: RawFd) -> Self {
+        Self {
+            ring,
+            slots: Slots::with_capacity(depth),
+            wake_word: Box::new(0),
+            wake_armed: false,
+            wake_fd,
+            fixed_buffer: false,
+            memory: memory.clone(),
+            enabled: false,
+            enters: 0,
+        }
+    }
+
+    /// Registers the pool as one fixed buffer.
+    pub(super) fn register_pool(&mut self) -> io::Result<()> {
+        let (address, len) = self.memory.address();
+        let buffer =
+            libc::iovec { iov_base: std::ptr::without_provenance_mut(address), iov_len: len };
+        // SAFETY: the memory outlives the ring (4).
+        unsafe { self.ring.submitter().register_buffers(&[buffer]) }?;
+        self.fixed_buffer = true;
+        Ok(())
+    }
+
+    pub(super) fn register_files(&self, places: u32) -> io::Result<()> {
+        self.ring.submitter().register_files_sparse(places)
+    }
+
+    pub(super) fn set_file(&self, place: u32, descriptor: RawFd) -> io::Result<()> {
+        self.ring.submitter().register_files_update(place, &[descriptor]).map(drop)
+    }
+
+    pub(super) fn limit_workers(&self, bounded: u32) -> io::Result<()> {
+        self.ring.submitter().register_iowq_max_workers(&mut [bounded, bounded])
+    }
+
+    /// Queues the request of a kept operation.
+    pub(super) fn queue(&mut self, operation: InFlight, on: Descriptor) -> io::Result<()> {
+        let name = self.slots.keep(operation);
+        self.queue_again(name, on)
+    }
+
+    /// Queues the request of the operation `name`, once more.
+    pub(super) fn queue_again(&mut self, name: u64, on: Descriptor) -> io::Result<()> {
+        let fixed = self.fixed_buffer;
+        let Some(kept) = self.slots.find(name) else { return Ok(()) };
+        let entry = match on {
+            Descriptor::Fixed(place) => request(&mut kept.op, types::Fixed(place), fixed),
+            Descriptor::Plain(fd) => request(&mut kept.op, types::Fd(fd), fixed),
+        };
+        self.push(&entry.user_data(name))
+    }
+
+    /// Submits what is queued and waits for `want` completions, at most `timeout`.
+    pub(super) fn enter(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<()> {
+        self.enable()?;
+        if !self.wake_armed {
+            self.arm_wake()?;
+        }
+        if want == 0 && self.nothing_to_tell() {
+            return Ok(());
+        }
+        self.enters += 1;
+        let result = match timeout {
+            Some(limit) if want > 0 => {
+                let limit = Timespec::from(limit);
+                self.ring.submitter().submit_with_args(want, &SubmitArgs::new().timespec(&limit))
+            }
+            _ => self.ring.submitter().submit_and_wait(want),
+        };
+        match result {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                // Time is up, a signal came, or completions are to be taken out first.
+                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// The next completion, if there is one. Its operation stays in `slots` until it is taken.
+    pub(super) fn reap(&mut self) -> Option<Reaped> {
+        loop {
+            let entry = self.ring.completion().next()?;
+            match entry.user_data() {
+                WAKE => {
+                    self.wake_armed = false;
+                    return Some(Reaped::Wake);
+                }
+                NOBODY => {}
+                name => return Some(Reaped::Op { name, result: entry.result() }),
+            }
+        }
+    }
+
+    /// Whether a submission without waiting would do nothing.
+    fn nothing_to_tell(&mut self) -> bool {
+        let queue = self.ring.submission();
+        queue.is_empty() && !queue.taskrun() && !queue.cq_overflow()
+    }
+
+    /// The ring is made disabled, so that the thread that enables it is its one issuer.
+    pub(super) fn enable(&mut self) -> io::Result<()> {
+        if !self.enabled {
+            self.ring.submitter().register_enable_rings()?;
+            self.enabled = true;
+        }
+        Ok(())
+    }
+
+    fn arm_wake(&mut self) -> io::Result<()> {
+        let word = std::ptr::from_mut(self.wake_word.as_mut()).cast::<u8>();
+        let entry = opcode::Read::new(types::Fd(self.wake_fd), word, 8).build().user_data(WAKE);
+        self.push(&entry)?;
+        self.wake_armed = true;
+        Ok(())
+    }
+
+    fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
+        if self.ring.submission().is_full() {
+            self.enable()?;
+            self.enters += 1;
+            self.ring.submit()?;
+        }
+        let mut queue = self.ring.submission();
+        // SAFETY: memory and descriptors that the entry names stay valid until its completion has
+        // been reaped (1, 3, 5).
+        unsafe { queue.push(entry) }.map_err(|_| io::Error::from_raw_os_error(libc::EBUSY))
+    }
+
+    /// Waits until nothing is in flight, at most `patience`; `false` if something still is.
+    fn drain(&mut self, patience: Duration) -> bool {
+        const ROUNDS: u32 = 50;
+        for _ in 0..ROUNDS {
+            while let Some(reaped) = self.reap() {
+                if let Reaped::Op { name, .. } = reaped {
+                    drop(self.slots.take(name));
+                }
+            }
+            if self.slots.len() == 0 && !self.wake_armed {
+                return true;
+            }
+            if self.wake_armed {
+                let entry = opcode::AsyncCancel::new(WAKE).build().user_data(NOBODY);
+                // SAFETY: the entry names no memory.
+                let pushed = unsafe { self.ring.submission().push(&entry) };
+                if pushed.is_err() {
+                    return false;
+                }
+            }
+            let limit = Timespec::from(patience / ROUNDS);
+            let waited = self
+                .ring
+                .submitter()
+                .submit_with_args(1, &SubmitArgs::new().timespec(&limit))
+                .map_err(|error| error.raw_os_error());
+            if waited.is_err_and(|errno| !matches!(errno, Some(libc::ETIME | libc::EINTR))) {
+                return false;
+            }
+        }
+        false
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        if self.slots.len() == 0 && !self.wake_armed {
+            return;
+        }
+        if self.enable().is_err() || !self.drain(PATIENCE) {
+            let leaked = self.slots.len();
+            tracing::error!(leaked, "operations do not end: their pages are leaked");
+            std::mem::forget(std::mem::replace(&mut self.slots, Slots::with_capacity(0)));
+            std::mem::forget(std::mem::take(&mut self.wake_word));
+            std::mem::forget(self.memory.clone());
+        }
+    }
+}
+
+/// The request of an operation on a descriptor.
+fn request(op: &mut Op, on: impl UseFd, fixed: bool) -> squeue::Entry {
+    match op {
+        Op::Read { offset, pages, window, .. } => {
+            // The window was checked against the pages when the operation was made.
+            let address = pages[window.range()].as_mut_ptr();
+            on.read(address, window.len, *offset, fixed)
+        }
+        Op::Write { offset, pages, window, .. } => {
+            on.write(pages[window.range()].as_ptr(), window.len, *offset, fixed)
+        }
+        Op::Zero { offset, len, method, .. } => {
+            let mode = match method {
+                ZeroMethod::ZeroRange => libc::FALLOC_FL_ZERO_RANGE,
+                ZeroMethod::PunchHole => libc::FALLOC_FL_PUNCH_HOLE,
+            };
+            on.fallocate(mode | libc::FALLOC_FL_KEEP_SIZE, *offset, *len)
+        }
+        Op::Discard { offset, len, .. } => {
+            let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+            on.fallocate(mode, *offset, *len)
+        }
+        Op::Flush { .. } => on.fsync(),
+    }
+}
+
+/// Requests on either kind of descriptor: the crate's own trait for that is sealed.
+trait UseFd {
+    fn read(self, address: *mut u8, len: u32, offset: u64, fixed: bool) -> squeue::Entry;
+    fn write(self, address: *const u8, len: u32, offset: u64, fixed: bool) -> squeue::Entry;
+    fn fallocate(self, mode: i32, offset: u64, len: u64) -> squeue::Entry;
+    fn fsync(self) -> squeue::Entry;
+}
+
+macro_rules! use_fd {
+    ($kind:ty) => {
+        impl UseFd for $kind {
+            fn read(self, address: *mut u8, len: u32, offset: u64, fixed: bool) -> squeue::Entry {
+                if fixed {
+                    opcode::ReadFixed::new(self, address, len, 0).offset(offset).build()
+                } else {
+                    opcode::Read::new(self, address, len).offset(offset).build()
+                }
+            }
+
+            fn write(
+                self,
+                address: *const u8,
+                len: u32,
+                offset: u64,
+                fixed: bool,
+            ) -> squeue::Entry {
+                if fixed {
+                    opcode::WriteFixed::new(self, address, len, 0).offset(offset).build()
+                } else {
+                    opcode::Write::new(self, address, len).offset(offset).build()
+                }
+            }
+
+            fn fallocate(self, mode: i32, offset: u64, len: u64) -> squeue::Entry {
+                opcode::Fallocate::new(self, len).offset(offset).mode(mode).build()
+            }
+
+            fn fsync(self) -> squeue::Entry {
+                opcode::Fsync::new(self).flags(FsyncFlags::DATASYNC).build()
+            }
+        }
+    };
+}
+
+use_fd!(types::Fd);
+use_fd!(types::Fixed);
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ring")
+            .field("fd", &self.ring.as_raw_fd())
+            .field("in_flight", &self.slots.len())
+            .finish_non_exhaustive()
+    }
+}
