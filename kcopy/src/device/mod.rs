@@ -188,7 +188,7 @@ impl Device {
         Self::internal(name, size, 512, DeviceKind::Null, Handle::Null)
     }
 
-    #[cfg(any(feature = "null", feature = "sim"))]
+    #[cfg(feature = "null")]
     pub(crate) fn internal(
         name: &str,
         size: u64,
