@@ -22,7 +22,7 @@
 //! 4. The release of a page synchronises with the next claim (release / acquire on `free`).
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::alloc::{Layout, alloc, dealloc};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -60,7 +60,8 @@ impl Arena {
         let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { PAGE_SIZE };
         let layout = Layout::from_size_align(bytes, align).ok().filter(|l| l.size() > 0)?;
         // SAFETY: the layout's size is not zero.
-        let base = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        let base = NonNull::new(unsafe { alloc(layout) })?;
+        // Before the first touch: pages that are there already stay small.
         advise_huge_pages(base, layout);
         // SAFETY: `base` is valid for `bytes` bytes (invariant 1) and nothing else uses it yet.
         unsafe { base.as_ptr().write_bytes(0, bytes) };
