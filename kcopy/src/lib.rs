@@ -13,6 +13,8 @@ pub mod engine;
 mod errno;
 mod future;
 mod job;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod mem;
 mod outcome;
 pub mod pool;
