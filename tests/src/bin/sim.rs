@@ -1,34 +1,32 @@
 //! `sim`: the simulation at length.
 #![expect(clippy::print_stdout, reason = "a program")]
-use tests::sim::{generate, run};
+use tests::sim::{failing, generate, report::Report, run};
 fn main() {
     let mut args = std::env::args().skip(1);
-    let from: u64 = args.next().map_or(0, |a| a.parse().expect("a number"));
-    let count: u64 = args.next().map_or(1, |a| a.parse().expect("a number"));
-    let mut bad = 0;
-    let (mut ops, mut jobs) = (0, 0);
-    for seed in from..from + count {
-        let scenario = generate::scenario(seed);
-        match std::panic::catch_unwind(|| run::run(&scenario, None)) {
-            Ok(Ok(tally)) => {
-                ops += tally.ops;
-                jobs += tally.jobs;
-            }
-            Ok(Err(text)) => {
-                bad += 1;
-                println!("seed {seed}: {text}");
-                if count == 1 {
-                    println!("{scenario:?}");
-                }
-            }
-            Err(_) => {
-                bad += 1;
-                println!("seed {seed}: panic")
-            }
+    let what = args.next().expect("what");
+    let mut report = Report::default();
+    match what.as_str() {
+        "nth" => report = failing::everything(1),
+        "replay" => {
+            let id = args.next().expect("id");
+            let scenario =
+                failing::find(&id).unwrap_or_else(|| generate::scenario(id.parse().expect("seed")));
+            println!("{scenario:?}");
+            report.check(|| id, || run::run(&scenario, None));
         }
-        if bad > 20 {
-            break;
+        _ => {
+            let from: u64 = args.next().map_or(0, |a| a.parse().expect("a number"));
+            let count: u64 = args.next().map_or(1, |a| a.parse().expect("a number"));
+            for seed in from..from + count {
+                let scenario = generate::scenario(seed);
+                report.check(|| seed.to_string(), || run::run(&scenario, None));
+            }
         }
     }
-    println!("{bad} bad, {ops} ops, {jobs} jobs");
+    for v in &report.violations {
+        println!("{v}");
+    }
+    for (a, b) in report.counts() {
+        println!("{a}: {b}");
+    }
 }

@@ -6,12 +6,17 @@
 //! | [`generate`] | a random run from a seed |
 //! | [`oracle`] | what a job should have done, naively; holds outcomes against it |
 //! | [`monitor`] | rules about the order and place of operations |
+//! | [`shapes`], [`failing`] | forty runs, and each of their operations failing |
+//! | [`report`] | counts, violations, how to replay |
 //! | [`run`] | one run, everything checked after every step |
 //!
 //! The invariants I1 to I14 are listed in `docs/TESTING.md`.
 
+pub mod failing;
 pub mod generate;
 pub mod monitor;
 pub mod oracle;
+pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod shapes;

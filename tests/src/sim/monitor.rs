@@ -1,10 +1,10 @@
 //! The rules that every operation must keep, checked as the trace grows.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ops::Range;
 
 use kcopy::backend::sim::{DiskId, Event, OpKind, Phase};
-use kcopy::{Flags, JobKind, OnError};
+use kcopy::{Flags, JobKind};
 
 use super::oracle::Truth;
 use super::scenario::{JobPlan, Place, Scenario};
@@ -25,8 +25,6 @@ struct Side {
 struct Watch {
     /// Nothing new may be issued, from this line of the trace on.
     stopped_at: Option<usize>,
-    /// The most that was asked for so far, as a place within the job.
-    read_from: BTreeMap<u64, ()>,
     sides: Vec<Side>,
 }
 
@@ -39,7 +37,9 @@ pub struct Monitor {
     flushable: Vec<DiskId>,
     jobs: Vec<JobPlan>,
     watches: Vec<Watch>,
-    /// Starts of throttled transfers: time, bytes.
+    /// Reads in flight: when they were issued.
+    reading: HashMap<u64, u64>,
+    /// Reads: when they were issued, and the bytes that came of it.
     starts: Vec<(u64, u64)>,
     /// Lines seen.
     pub lines: usize,
@@ -96,6 +96,7 @@ impl Monitor {
             flushable,
             watches: scenario.jobs.iter().map(watch).collect(),
             jobs: scenario.jobs.clone(),
+            reading: HashMap::new(),
             starts: Vec::new(),
             lines: 0,
             truth: Truth::default(),
@@ -117,7 +118,7 @@ impl Monitor {
             self.truth.note(event);
             match event.phase {
                 Phase::Issued => self.issued(event)?,
-                Phase::Ended(_) => self.ended(event),
+                Phase::Ended(result) => self.ended(event, u64::from(result.unwrap_or(0))),
             }
             self.lines += 1;
         }
@@ -141,7 +142,7 @@ impl Monitor {
             return Err(format!("{rule}: no job has this range: {event:?}"));
         }
         if event.kind == OpKind::Read {
-            self.starts.push((event.time.as_nanos(), event.len));
+            self.reading.insert(event.op, event.time.as_nanos());
         }
         for index in 0..self.jobs.len() {
             self.issued_for(index, event)?;
@@ -173,7 +174,6 @@ impl Monitor {
             return Err(format!("I10: issued for job {index} after its cancellation: {event:?}"));
         }
         if !event.kind.changes() {
-            watch.read_from.insert(at, ());
             return Ok(());
         }
         if job.flags.contains(Flags::SEQUENTIAL) && job.kind != JobKind::Zero {
@@ -190,7 +190,10 @@ impl Monitor {
         Ok(())
     }
 
-    fn ended(&mut self, event: &Event) {
+    fn ended(&mut self, event: &Event, bytes: u64) {
+        if let Some(issued) = self.reading.remove(&event.op) {
+            self.starts.push((issued, bytes));
+        }
         if !event.kind.changes() {
             return;
         }
@@ -207,7 +210,8 @@ impl Monitor {
     /// # Errors
     ///
     /// The window.
-    pub fn check_rate(&self, rate: u64, piece: u64) -> Result<(), String> {
+    pub fn check_rate(&mut self, rate: u64, piece: u64) -> Result<(), String> {
+        self.starts.sort_unstable();
         for (index, (from, _)) in self.starts.iter().enumerate() {
             let mut bytes = 0;
             for (at, len) in &self.starts[index..] {
@@ -221,9 +225,4 @@ impl Monitor {
         }
         Ok(())
     }
-}
-
-/// Whether an error of this job stops it at once: its operations are not tried again.
-pub fn stops_at_once(job: &JobPlan) -> bool {
-    job.on_error == OnError::Stop && job.flags.contains(Flags::NO_ISOLATION)
 }
