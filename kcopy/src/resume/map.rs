@@ -469,6 +469,17 @@ impl MapFile {
         out
     }
 
+    /// What a session writes before anything else: a new map, or the header and the record of one
+    /// that was read, as they are. Where the device has them already this changes nothing; a torn
+    /// record leaves the other.
+    pub(super) fn opening_writes(&self) -> Vec<(u64, Vec<u8>)> {
+        if self.fresh {
+            return vec![(0, self.image())];
+        }
+        let record = self.record(self.sequence);
+        vec![(0, self.identity.to_block().to_vec()), (self.newest_place(), record)]
+    }
+
     /// The next record, with `more` chunks claimed: where it goes and its bytes. The map itself
     /// stays as it is until [`MapFile::adopt`].
     pub(super) fn next_record(&self, more: &[u64]) -> (u64, Vec<u8>) {
@@ -478,7 +489,7 @@ impl MapFile {
         (self.place(place), next.record(self.sequence.saturating_add(1)))
     }
 
-    /// Where the newest record lies: the broken rule of [`super::Mutation::OverwriteNewest`].
+    /// Where the newest record lies.
     pub(super) fn newest_place(&self) -> u64 {
         self.place(self.newest)
     }

@@ -9,7 +9,7 @@
 //!
 //! Chunks go on being copied while a checkpoint is under way; they belong to the next one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::map::MapFile;
 use crate::units::Time;
@@ -107,8 +107,8 @@ pub enum Mutation {
     OverwriteNewest,
     /// A chunk that failed is claimed.
     ClaimFailed,
-    /// A new map is not made durable before the first chunk is copied, nor one that was read
-    /// before it is written to.
+    /// A new map is not made durable before the first chunk is copied, nor is one that was read
+    /// written again and made durable before it is changed.
     NoOpening,
 }
 
@@ -171,8 +171,8 @@ enum Step {
     Idle,
     /// The destinations are being flushed.
     FlushingData,
-    /// These bytes are to be written at this offset.
-    WriteDue(u64, Vec<u8>),
+    /// The first of the writes is to be made.
+    WriteDue,
     Writing,
     MapFlushDue,
     FlushingMap,
@@ -217,6 +217,8 @@ pub struct Session {
     map: MapFile,
     settings: Settings,
     step: Step,
+    /// What is to be written to the map file, offset and bytes, before it is flushed.
+    writes: VecDeque<(u64, Vec<u8>)>,
     /// The map file as it is is durable: chunks may be copied.
     open: bool,
     /// Where to look for the next chunk.
@@ -237,19 +239,18 @@ pub struct Session {
 impl Session {
     /// A session that goes on where `map` says: a new one ([`MapFile::new`]) from the start.
     pub fn new(map: MapFile, settings: Settings, now: Time) -> Self {
-        // What was read may be a record that a killed program never flushed: before the other one
-        // is overwritten, this one is made durable.
+        // What was read may be a record that a killed program never flushed, or one that a failed
+        // flush lost although it can still be read. Before the other record is overwritten, this
+        // one is written again and made durable.
         let opening = !settings.breaks(Mutation::NoOpening);
-        let step = match (map.is_fresh(), opening) {
-            (true, _) => Step::WriteDue(0, map.image()),
-            (false, true) => Step::MapFlushDue,
-            (false, false) => Step::Idle,
-        };
+        let skip = !opening && !map.is_fresh();
+        let writes = if skip { VecDeque::new() } else { map.opening_writes().into() };
         Self {
             open: !opening,
             map,
             settings,
-            step,
+            step: if skip { Step::Idle } else { Step::WriteDue },
+            writes,
             cursor: 0,
             outstanding: BTreeSet::new(),
             copied: Vec::new(),
@@ -304,7 +305,9 @@ impl Session {
                 }
             }
             Event::MapWritten => {
-                if self.step == Step::Writing {
+                if self.step == Step::Writing && !self.writes.is_empty() {
+                    self.step = Step::WriteDue;
+                } else if self.step == Step::Writing {
                     self.step = Step::MapFlushDue;
                     if self.settings.breaks(Mutation::NoMapFlush) {
                         self.map_is_durable(now);
@@ -380,7 +383,8 @@ impl Session {
                 }
                 Some(Action::FlushDestinations)
             }
-            Step::WriteDue(offset, bytes) => {
+            Step::WriteDue => {
+                let (offset, bytes) = self.writes.pop_front()?;
                 self.step = Step::Writing;
                 Some(Action::WriteMap { offset, bytes })
             }
@@ -414,7 +418,8 @@ impl Session {
         if self.settings.breaks(Mutation::OverwriteNewest) {
             offset = self.map.newest_place();
         }
-        self.step = Step::WriteDue(offset, bytes);
+        self.writes.push_back((offset, bytes));
+        self.step = Step::WriteDue;
     }
 
     fn map_is_durable(&mut self, now: Time) {
@@ -446,6 +451,7 @@ impl Session {
     fn break_off(&mut self, ending: Ending) {
         self.broken = Some(ending);
         self.step = Step::Idle;
+        self.writes.clear();
         self.copied.clear();
         self.frozen.clear();
     }

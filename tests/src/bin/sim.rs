@@ -1,11 +1,19 @@
 //! `sim`: the simulation at length.
 #![expect(clippy::print_stdout, reason = "a program")]
-use tests::sim::{failing, generate, report::Report, run};
+use tests::sim::{durable, failing, generate, report::Report, resuming, run, small};
 fn main() {
     let mut args = std::env::args().skip(1);
     let what = args.next().expect("what");
     let mut report = Report::default();
     match what.as_str() {
+        "small" => report = small::everything(None),
+        "durable" => report = durable::everything(1, 100_000, None),
+        "resume1" => {
+            let seed = args.next().expect("seed").parse().expect("seed");
+            println!("{:?}", resuming::plan(seed));
+            resuming::one(seed, None, &mut report);
+        }
+        "resume" => report = resuming::everything(1, 1_000_000, None),
         "nth" => report = failing::everything(1),
         "replay" => {
             let id = args.next().expect("id");

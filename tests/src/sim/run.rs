@@ -66,12 +66,39 @@ struct Run<'a> {
     last_stats: Stats,
 }
 
+/// A moment in a run, between two turns of the engine.
+#[derive(Debug)]
+pub struct Moment<'a> {
+    /// The world as it is.
+    pub world: &'a SimWorld,
+    /// The disks before the run.
+    pub before: &'a Images,
+    /// The jobs whose callback was called, and their outcomes.
+    pub ended: Vec<(usize, Outcome)>,
+}
+
+/// Looks at every moment of a run.
+pub type Watcher<'a> = dyn FnMut(&Moment<'_>) -> Result<(), String> + 'a;
+
 /// Runs `scenario`, with `rule` broken if there is one.
 ///
 /// # Errors
 ///
 /// The first violation.
 pub fn run(scenario: &Scenario, rule: Rule) -> Result<Tally, String> {
+    run_watched(scenario, rule, None)
+}
+
+/// The same, and shows every moment of it to `watcher`.
+///
+/// # Errors
+///
+/// The first violation, or what the watcher says.
+pub fn run_watched(
+    scenario: &Scenario,
+    rule: Rule,
+    mut watcher: Option<&mut Watcher<'_>>,
+) -> Result<Tally, String> {
     let mut run = Run::new(scenario, rule)?;
     let limit = 4_000 + scenario.jobs.len() as u64 * 64;
     loop {
@@ -80,6 +107,9 @@ pub fn run(scenario: &Scenario, rule: Rule) -> Result<Tally, String> {
             return run.finish();
         }
         run.step()?;
+        if let Some(watcher) = watcher.as_mut() {
+            watcher(&run.moment())?;
+        }
         if run.turns > limit + run.world.ops() * 8 {
             return Err(format!("I13: not done after {} turns", run.turns));
         }
@@ -119,6 +149,12 @@ impl<'a> Run<'a> {
             cancelled: Vec::new(),
             last_stats: Stats::default(),
         })
+    }
+
+    fn moment(&self) -> Moment<'_> {
+        let ends = lock(&self.ends);
+        let ended = (0..).zip(ends.iter()).filter_map(|(i, end)| Some((i, end.outcome.clone()?)));
+        Moment { world: &self.world, before: &self.before, ended: ended.collect() }
     }
 
     /// Submits jobs until the queue is full.
