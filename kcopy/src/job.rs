@@ -81,6 +81,9 @@ bitflags! {
         const PUNCH_HOLES = 1 << 4;
         /// The destinations read as zeros already: blocks of zeros need not be written at all.
         const DESTINATION_IS_ZERO = 1 << 6;
+        /// A zero job gives the space back and leaves undefined what it reads as: see
+        /// [`Job::discard`].
+        const DISCARD = 1 << 7;
         /// A failed operation is final: not cut down to the bad block, not tried again.
         const NO_ISOLATION = 1 << 5;
     }
@@ -172,6 +175,12 @@ impl Job {
     /// Makes every destination read as zeros.
     pub fn zero() -> Self {
         Self::new(JobKind::Zero)
+    }
+
+    /// Tells every destination that its content is not needed; what it reads as afterwards is
+    /// undefined. A device that cannot is an error of that destination (`EOPNOTSUPP`).
+    pub fn discard() -> Self {
+        Self::zero().flags(Flags::DISCARD)
     }
 
     /// Compares `source` with every destination; reads all, writes nothing.

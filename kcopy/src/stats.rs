@@ -50,6 +50,8 @@ pub struct Stats {
     pub bytes_written: u64,
     /// Bytes zeroed without data.
     pub bytes_zeroed: u64,
+    /// Bytes discarded.
+    pub bytes_discarded: u64,
     /// Pages of 4 KiB in the pool.
     pub pool_pages: u64,
     /// The most pages held at once.
@@ -77,6 +79,7 @@ impl Default for Stats {
             bytes_read: 0,
             bytes_written: 0,
             bytes_zeroed: 0,
+            bytes_discarded: 0,
             pool_pages: 0,
             pool_peak_pages: 0,
             latency: [0; LATENCY_CLASSES],

@@ -48,6 +48,17 @@ pub(crate) fn cached_bytes(file: &File, offset: u64, len: u64) -> Option<u64> {
     (result == 0).then(|| stat.cache.saturating_mul(page))
 }
 
+/// `BLKDISCARD` of `linux/fs.h`: `_IO(0x12, 119)`.
+const BLKDISCARD: libc::Ioctl = 0x1277;
+
+/// Tells a block device that `len` bytes from `offset` on are not needed.
+pub(crate) fn discard(device: &File, offset: u64, len: u64) -> std::io::Result<()> {
+    let range = [offset, len];
+    // SAFETY: the kernel reads two words from a local that outlives the call (1).
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), BLKDISCARD, std::ptr::from_ref(&range)) };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

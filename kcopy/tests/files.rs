@@ -136,3 +136,21 @@ fn differences_are_counted_and_located() {
         assert!(client.run(same).unwrap().is_ok());
     }
 }
+
+#[test]
+fn a_discarded_range_of_a_file_gives_its_space_back() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    for client in clients() {
+        let path = dir.path().join("image");
+        fs::write(&path, content(4 << 20)).unwrap();
+        let image = destination(&path);
+        let before = fs::metadata(&path).unwrap().blocks();
+        let job = Job::discard().to(Extent::new(&image, 1 << 20, 2 << 20)).flush();
+        let outcome = client.run(job).unwrap();
+        assert!(outcome.is_ok(), "{outcome:?}");
+        assert!(fs::metadata(&path).unwrap().blocks() < before || before == 0);
+        assert_eq!(client.stats().bytes_discarded, 2 << 20);
+        assert!(fs::read(&path).unwrap()[..1 << 20] == content(4 << 20)[..1 << 20]);
+    }
+}

@@ -2,8 +2,10 @@
 
 use std::fs::File;
 
+use rustix::fs::{FallocateFlags, fallocate};
+
 use super::Op;
-use crate::device::{Device, Handle};
+use crate::device::{Device, DeviceKind, Handle};
 use crate::sys;
 
 /// Which of a device's two descriptors an operation takes.
@@ -103,4 +105,13 @@ pub(super) fn descriptor(device: &Device, route: Route) -> Option<&File> {
         Route::Cached => Some(cached),
         Route::Direct => Some(direct.as_ref().unwrap_or(cached)),
     }
+}
+
+/// Discards a range: the command of a block device, a hole in a file.
+pub(super) fn discard(device: &Device, file: &File, offset: u64, len: u64) -> std::io::Result<()> {
+    if device.facts().kind == DeviceKind::Block {
+        return sys::discard(file, offset, len);
+    }
+    let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    Ok(fallocate(file, how, offset, len)?)
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rustix::fs::{FallocateFlags, fallocate, fdatasync};
 
-use super::route::{Route, Routes, descriptor};
+use super::route::{Route, Routes, descriptor, discard};
 use super::{Backend, BackendKind, Completion, Op, OpId, Rejected, Slot, Wake, ZeroMethod};
 use crate::device::{Device, Handle};
 use crate::errno::Errno;
@@ -277,9 +277,8 @@ fn attempt(device: &Device, way: Route, op: &mut Op, calls: &AtomicU64) -> Resul
             })
         }
         Op::Discard { offset, len, .. } => {
-            let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             let (offset, len) = (*offset, *len);
-            transfer(calls, || fallocate(file, how, offset, len).map(|()| 0).map_err(Into::into))
+            transfer(calls, || discard(device, file, offset, len).map(|()| 0))
         }
         Op::Flush { .. } => transfer(calls, || {
             fdatasync(file)?;

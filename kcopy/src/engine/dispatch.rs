@@ -156,7 +156,12 @@ impl Engine {
         cut.piece(job.taken)
     }
 
+    /// Whether nothing but ranges travels: zeroing without data is known to work, or the job
+    /// discards.
     fn zero_is_proven(&self, job: &JobState) -> bool {
+        if job.job.flags.contains(Flags::DISCARD) {
+            return true;
+        }
         let punch = job.job.flags.contains(Flags::PUNCH_HOLES);
         job.targets.iter().all(|target| self.devices.get(target.slot).zero_is_proven(punch))
     }
@@ -180,7 +185,8 @@ impl Engine {
     /// A zero job keeps pages of zeros for destinations that cannot zero without data.
     fn ensure_zeros(&mut self, key: JobKey) -> bool {
         let job = &self.jobs[key];
-        if job.job.kind != JobKind::Zero || job.rare.as_ref().is_some_and(|r| r.zeros.is_some()) {
+        let has_zeros = job.rare.as_ref().is_some_and(|rare| rare.zeros.is_some());
+        if job.job.kind != JobKind::Zero || has_zeros || job.job.flags.contains(Flags::DISCARD) {
             return true;
         }
         let bytes = job.ticket.cut.len.min(u64::from(job.ticket.cut.max));

@@ -261,6 +261,7 @@ impl Engine {
             Role::Zero { piece, lane, method } => {
                 self.zero_ended(piece, lane, op, method, result);
             }
+            Role::Discard { piece, lane } => self.discard_ended(piece, lane, op, result),
             Role::Flush { slot } => self.flush_ended(slot, result.map(drop)),
         }
         self.stats.pool_peak_pages = u64::try_from(self.pool.peak()).unwrap_or(u64::MAX);
@@ -291,7 +292,9 @@ impl Engine {
     fn give_up(&mut self, op: InFlight, errno: Errno) {
         match op.role {
             Role::Read { piece, lane } => self.read_lost(piece, lane, errno),
-            Role::Write { piece, lane } | Role::Zero { piece, lane, .. } => {
+            Role::Write { piece, lane }
+            | Role::Zero { piece, lane, .. }
+            | Role::Discard { piece, lane } => {
                 self.write_lost(piece, lane, errno);
             }
             Role::Flush { slot } => self.flush_ended(slot, Err(errno)),
@@ -337,9 +340,10 @@ impl Engine {
             let index = usize::try_from(id.0 & u64::from(u32::MAX)).unwrap_or(usize::MAX);
             let role = self.ops[index].role;
             let piece = match role {
-                Role::Read { piece, .. } | Role::Write { piece, .. } | Role::Zero { piece, .. } => {
-                    Some(piece)
-                }
+                Role::Read { piece, .. }
+                | Role::Write { piece, .. }
+                | Role::Zero { piece, .. }
+                | Role::Discard { piece, .. } => Some(piece),
                 Role::Flush { .. } => None,
             };
             if piece.is_some_and(|piece| self.pieces[piece].job == job) {
@@ -355,7 +359,9 @@ impl Engine {
     fn withdrawn(&mut self, role: Role) {
         match role {
             Role::Read { piece, lane } => self.drop_read_lane(piece, lane),
-            Role::Write { piece, lane } | Role::Zero { piece, lane, .. } => {
+            Role::Write { piece, lane }
+            | Role::Zero { piece, lane, .. }
+            | Role::Discard { piece, lane } => {
                 self.drop_write_lane(piece, lane);
             }
             Role::Flush { .. } => {}

@@ -26,6 +26,7 @@ pub(super) fn is_hopeless(errno: Errno) -> bool {
             | libc::ETIMEDOUT
             | libc::ENOMEDIUM
             | libc::EFBIG
+            | libc::EOPNOTSUPP
     )
 }
 

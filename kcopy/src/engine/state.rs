@@ -349,6 +349,7 @@ pub(super) enum Role {
     Read { piece: PieceKey, lane: usize },
     Write { piece: PieceKey, lane: usize },
     Zero { piece: PieceKey, lane: usize, method: ZeroMethod },
+    Discard { piece: PieceKey, lane: usize },
     Flush { slot: Slot },
 }
 

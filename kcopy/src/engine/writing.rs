@@ -46,33 +46,59 @@ impl Engine {
             };
             let job = &self.jobs[piece.job];
             let segment = piece.segment(start);
-            let len = len.min(segment.end - start);
+            let window = Window { start, len: len.min(segment.end - start) };
             let zero = segment.zero || job.job.kind == JobKind::Zero;
             if zero && job.job.flags.contains(Flags::DESTINATION_IS_ZERO) {
-                piece.lanes[lane].whole(len);
+                piece.lanes[lane].whole(window.len);
                 continue;
             }
-            let slot = job.targets[lane].slot;
-            let base = job.job.destinations[lane].extent.offset + piece.offset;
-            let offset = base + u64::from(start);
-            let punch = job.job.flags.contains(Flags::PUNCH_HOLES);
-            let method = self.devices.get(slot).zero_method(punch).filter(|_| zero);
-            let (role, op) = if let Some(method) = method {
-                let op = Op::Zero { device: slot, offset, len: u64::from(len), method };
-                (Role::Zero { piece: key, lane, method }, op)
-            } else if let Some(zeros) = job.rare.as_ref().and_then(|rare| rare.zeros.as_ref()) {
-                let len = len.min(u32::try_from(zeros.size()).unwrap_or(u32::MAX));
-                let window = Window { start: 0, len };
-                let op = Op::Write { device: slot, offset, pages: zeros.clone(), window };
-                (Role::Write { piece: key, lane }, op)
-            } else {
-                let buffer = usize::from(job.job.destinations[lane].buffer);
-                let pages = piece.shared[buffer].clone();
-                let op = Op::Write { device: slot, offset, pages, window: Window { start, len } };
-                (Role::Write { piece: key, lane }, op)
-            };
+            let (role, op) = self.next_write(key, lane, window, zero);
             self.emit(role, op);
             return;
+        }
+    }
+
+    /// The operation that puts `window` of a piece on a destination.
+    fn next_write(&self, piece: PieceKey, lane: usize, window: Window, zero: bool) -> (Role, Op) {
+        let state = &self.pieces[piece];
+        let job = &self.jobs[state.job];
+        let (device, to) = (job.targets[lane].slot, &job.job.destinations[lane]);
+        let offset = to.extent.offset + state.offset + u64::from(window.start);
+        let len = u64::from(window.len);
+        let flags = job.job.flags;
+        if flags.contains(Flags::DISCARD) {
+            return (Role::Discard { piece, lane }, Op::Discard { device, offset, len });
+        }
+        let punch = flags.contains(Flags::PUNCH_HOLES);
+        let method = self.devices.get(device).zero_method(punch).filter(|_| zero);
+        if let Some(method) = method {
+            let op = Op::Zero { device, offset, len, method };
+            return (Role::Zero { piece, lane, method }, op);
+        }
+        let (pages, window) = match job.rare.as_ref().and_then(|rare| rare.zeros.as_ref()) {
+            Some(zeros) => {
+                let most = u32::try_from(zeros.size()).unwrap_or(u32::MAX);
+                (zeros.clone(), Window { start: 0, len: window.len.min(most) })
+            }
+            None => (state.shared[usize::from(to.buffer)].clone(), window),
+        };
+        (Role::Write { piece, lane }, Op::Write { device, offset, pages, window })
+    }
+
+    pub(super) fn discard_ended(
+        &mut self,
+        key: PieceKey,
+        lane: usize,
+        op: InFlight,
+        result: Result<u32, Errno>,
+    ) {
+        match result {
+            Ok(_) => {
+                self.stats.bytes_discarded += u64::from(op.asked);
+                self.pieces[key].lanes[lane].whole(op.asked);
+                self.go_on_writing(key, lane);
+            }
+            Err(errno) => self.write_failed(key, lane, op.asked, errno),
         }
     }
 
