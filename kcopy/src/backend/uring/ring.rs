@@ -229,12 +229,28 @@ impl Ring {
 }
 
 impl Drop for Ring {
+    /// A closed ring is taken apart some time later, by a worker of the kernel; what was registered
+    /// would be held until then: files (a claimed block device would still be "in use" for the next
+    /// program) and locked memory. So both are given back here.
     fn drop(&mut self) {
         const PATIENCE: Duration = Duration::from_secs(10);
+        self.end_operations(PATIENCE);
+        for given_back in
+            [self.ring.submitter().unregister_files(), self.ring.submitter().unregister_buffers()]
+        {
+            if let Err(error) = given_back {
+                tracing::trace!(%error, "nothing was registered");
+            }
+        }
+    }
+}
+
+impl Ring {
+    fn end_operations(&mut self, patience: Duration) {
         if self.slots.len() == 0 && !self.wake_armed {
             return;
         }
-        if self.enable().is_err() || !self.drain(PATIENCE) {
+        if self.enable().is_err() || !self.drain(patience) {
             let leaked = self.slots.len();
             tracing::error!(leaked, "operations do not end: their pages are leaked");
             std::mem::forget(std::mem::replace(&mut self.slots, Slots::with_capacity(0)));
