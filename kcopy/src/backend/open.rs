@@ -1,5 +1,7 @@
 //! Choosing a backend when a client is made.
 
+use std::time::Duration;
+
 use super::Backend;
 use super::threads::ThreadsBackend;
 use super::uring::UringBackend;
@@ -52,7 +54,8 @@ pub enum OpenError {
 ///
 /// # Errors
 ///
-/// See [`OpenError`]; with [`BackendChoice::Auto`] only if a resource ran out.
+/// See [`OpenError`]; with [`BackendChoice::Auto`] only if a resource other than lockable memory ran
+/// out.
 pub fn open(
     choice: BackendChoice,
     memory: &PoolMemory,
@@ -62,12 +65,34 @@ pub fn open(
     if choice == BackendChoice::Threads {
         return Ok(threads());
     }
-    match UringBackend::new(memory, options.depth) {
-        Ok(ring) => Ok(Box::new(ring)),
-        Err(OpenError::Unavailable { reason }) if choice == BackendChoice::Auto => {
-            tracing::warn!(%reason, "io_uring is not available here, threads are used instead");
-            Ok(threads())
+    let error = match open_ring(memory, options.depth) {
+        Ok(ring) => return Ok(Box::new(ring)),
+        Err(error) if choice == BackendChoice::IoUring => return Err(error),
+        Err(error) => error,
+    };
+    let reason = match error {
+        OpenError::Unavailable { reason } => reason,
+        error if is_lack_of_memory(&error) => "no lockable memory (ulimit -l)".to_owned(),
+        error => return Err(error),
+    };
+    tracing::warn!(%reason, "io_uring is not available here, threads are used instead");
+    Ok(threads())
+}
+
+/// A ring. The memory of rings that were closed just now, also by other processes of the same user,
+/// is given back a moment later, so a lack of memory is waited for, but not for long.
+fn open_ring(memory: &PoolMemory, depth: u32) -> Result<UringBackend, OpenError> {
+    const TRIES: u32 = 10;
+    const PAUSE: Duration = Duration::from_millis(20);
+    for _ in 1..TRIES {
+        match UringBackend::new(memory, depth) {
+            Err(error) if is_lack_of_memory(&error) => std::thread::park_timeout(PAUSE),
+            result => return result,
         }
-        Err(error) => Err(error),
     }
+    UringBackend::new(memory, depth)
+}
+
+fn is_lack_of_memory(error: &OpenError) -> bool {
+    matches!(error, OpenError::Resource(cause) if cause.raw_os_error() == Some(libc::ENOMEM))
 }
