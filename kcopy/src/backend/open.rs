@@ -73,7 +73,7 @@ pub fn open(
     let reason = match error {
         OpenError::Unavailable { reason } => reason,
         error if is_lack_of_memory(&error) => "no lockable memory (ulimit -l)".to_owned(),
-        error => return Err(error),
+        error @ OpenError::Resource(_) => return Err(error),
     };
     tracing::warn!(%reason, "io_uring is not available here, threads are used instead");
     Ok(threads())
