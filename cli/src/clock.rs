@@ -1,0 +1,29 @@
+//! The time, looked at in one place.
+
+use std::time::Instant;
+
+use kcopy::Time;
+
+#[expect(clippy::disallowed_methods, reason = "the command line may look at a clock")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Times for the library, counted from when this was made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Epoch(Instant);
+
+impl Epoch {
+    pub(crate) fn begin() -> Self {
+        Self(now())
+    }
+
+    pub(crate) fn time(self) -> Time {
+        let nanos = now().duration_since(self.0).as_nanos();
+        Time::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn seconds(self) -> f64 {
+        now().duration_since(self.0).as_secs_f64()
+    }
+}

@@ -1,0 +1,10 @@
+//! One room per subcommand: checks what was asked for, calls the library, hands the result over.
+
+pub(crate) mod compare;
+pub(crate) mod copy;
+pub(crate) mod engine;
+pub(crate) mod info;
+pub(crate) mod jobs;
+pub(crate) mod ranges;
+pub(crate) mod target;
+pub(crate) mod zero;

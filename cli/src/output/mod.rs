@@ -1,0 +1,136 @@
+//! The only files that print. Results go to standard output, all else to standard error.
+//!
+//! A reader that goes away (a closed pipe) is no error: the rest is not said.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+use crate::args::{Choice, Talk};
+use crate::exit::Failure;
+
+pub(crate) mod escape;
+pub(crate) mod progress;
+
+pub(crate) use escape::name;
+pub(crate) use progress::{Phase, Progress};
+
+/// How the program talks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Screen {
+    quiet: u8,
+    color: bool,
+}
+
+impl Screen {
+    pub(crate) fn new(talk: Talk) -> Self {
+        let color = match talk.color {
+            Choice::Always => true,
+            Choice::Never => false,
+            Choice::Auto => io::stderr().is_terminal() && colors_are_welcome(),
+        };
+        Self { quiet: talk.quiet, color }
+    }
+
+    pub(crate) fn color(self) -> bool {
+        self.color
+    }
+
+    /// Whether progress and summaries are wanted.
+    pub(crate) fn is_chatty(self) -> bool {
+        self.quiet == 0
+    }
+
+    /// `kcopy: cannot …` and, on a line of its own, what to do.
+    pub(crate) fn failure(self, failure: &Failure) {
+        self.problem(&failure.message);
+        if let Some(hint) = &failure.hint {
+            self.hint(hint);
+        }
+    }
+
+    /// Something that went wrong.
+    pub(crate) fn problem(self, message: &str) {
+        self.labelled("kcopy:", "\u{1b}[1;31m", message);
+    }
+
+    /// What the user can do.
+    pub(crate) fn hint(self, message: &str) {
+        self.labelled("hint:", "\u{1b}[1m", message);
+    }
+
+    /// Something the user should know that is no failure.
+    pub(crate) fn note(self, message: &str) {
+        self.labelled("note:", "\u{1b}[1m", message);
+    }
+
+    fn labelled(self, label: &str, style: &str, message: &str) {
+        if self.quiet >= 2 {
+            return;
+        }
+        let (on, off) = if self.color { (style, "\u{1b}[0m") } else { ("", "") };
+        // Standard error may be closed; there is no other place to say so.
+        let _ = writeln!(io::stderr().lock(), "{on}{label}{off} {message}");
+    }
+
+    /// Lines of the result for people, unless they want none.
+    pub(crate) fn summary(self, text: &str) {
+        if self.is_chatty() {
+            print(text);
+        }
+    }
+
+    /// Lines that were asked for.
+    pub(crate) fn result(self, text: &str) {
+        print(text);
+    }
+
+    /// The result as JSON.
+    pub(crate) fn json(self, value: &impl Serialize) {
+        match serde_json::to_string(value) {
+            Ok(text) => print(&text),
+            Err(error) => self.problem(&format!("cannot print the result as JSON: {error}")),
+        }
+    }
+}
+
+/// Whether the environment allows colours.
+fn colors_are_welcome() -> bool {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    // The reader went away: it has what it wanted.
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// A page, a script or another text, as it is.
+pub(crate) fn raw(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// What the argument parser has to say: help, version, or what was wrong.
+pub(crate) fn usage(error: &clap::Error, color: Choice) {
+    let rendered = error.render();
+    let color = match color {
+        Choice::Always => true,
+        Choice::Never => false,
+        Choice::Auto if error.use_stderr() => io::stderr().is_terminal() && colors_are_welcome(),
+        Choice::Auto => io::stdout().is_terminal() && colors_are_welcome(),
+    };
+    let plain = rendered.to_string();
+    let safe = escape::lines(&plain);
+    // An argument with control characters in it: colours are not worth the risk.
+    let text = if color && safe == plain { rendered.ansi().to_string() } else { safe };
+    if error.use_stderr() {
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    } else {
+        let _ = io::stdout().lock().write_all(text.as_bytes());
+    }
+}
