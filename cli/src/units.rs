@@ -28,7 +28,9 @@ pub enum SizeError {
 impl fmt::Display for SizeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoNumber => "a size is a whole number and a unit, such as 4KiB, 8s (sectors) or 1G",
+            Self::NoNumber => {
+                "a size is a whole number and a unit, such as 4KiB, 8s (sectors) or 1G"
+            }
             Self::UnknownUnit => {
                 "unknown unit; known are B, s (sectors of 512 bytes), K M G T P E and KiB MiB ... \
                  (times 1024), KB MB ... (times 1000)"

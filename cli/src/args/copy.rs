@@ -51,9 +51,13 @@ pub(crate) struct CopyArgs {
     /// Go on after errors; what could not be read is zeros in the copies, and listed
     #[arg(long)]
     pub(crate) continue_on_error: bool,
-    /// Remember in FILE what is durable; the same command goes on from there
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// Remember in FILE what is durable; the same command goes on from there. FILE is removed when
+    /// everything is done
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "no_flush")]
     pub(crate) map: Option<PathBuf>,
+    /// Milliseconds between two notes in the map, at most
+    #[arg(long, value_name = "MS", default_value_t = 2000, hide = true)]
+    pub(crate) map_interval: u64,
     /// At most so many bytes per second
     #[arg(long, value_name = "SIZE")]
     pub(crate) rate: Option<Size>,

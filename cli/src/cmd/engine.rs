@@ -37,13 +37,11 @@ pub(crate) fn check(args: &EngineArgs) -> Result<Wanted, Failure> {
             .hint(format!("--request-size must be a multiple of {page} bytes, such as 1MiB")));
     }
     if pool < request {
-        let message = format!(
-            "cannot use a pool of {}: one request needs {}",
-            exact(pool),
-            exact(request)
+        let message =
+            format!("cannot use a pool of {}: one request needs {}", exact(pool), exact(request));
+        return Err(
+            Failure::refused(message).hint("give a larger --pool or a smaller --request-size")
         );
-        return Err(Failure::refused(message)
-            .hint("give a larger --pool or a smaller --request-size"));
     }
     let pages = pages_of(pool)?;
     let request_size = u32::try_from(request).map_err(|_| {

@@ -5,6 +5,7 @@ pub(crate) mod copy;
 pub(crate) mod engine;
 pub(crate) mod info;
 pub(crate) mod jobs;
+pub(crate) mod pump;
 pub(crate) mod ranges;
 pub(crate) mod target;
 pub(crate) mod zero;

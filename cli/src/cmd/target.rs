@@ -1,12 +1,12 @@
 //! What lies at the end of a path, found out without changing anything.
 
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use kcopy::Device;
-use kcopy::device::{Direct, InUse, OpenOptions};
+use kcopy::device::{Direct, OpenError, OpenErrorKind, OpenOptions};
 
 use crate::args;
 use crate::exit::Failure;
@@ -93,8 +93,8 @@ pub(crate) fn existing(path: &Path, usage: Use) -> Result<Metadata, Failure> {
 pub(crate) fn open_source(path: &Path, direct: args::Direct) -> Result<Device, Failure> {
     let metadata = existing(path, Use::Read)?;
     classify(path, &metadata, Use::Read)?;
-    let options = OpenOptions::new().read(true).direct(direct.into());
-    options.open(path).map_err(|error| open_failed(path, Use::Read, &error))
+    let options = OpenOptions::source().direct(direct.into());
+    Device::open(path, &options).map_err(|error| unopened(path, Use::Read, &error))
 }
 
 /// Opens a destination that exists. A block device is claimed for us alone.
@@ -106,13 +106,9 @@ pub(crate) fn open_destination(
     let metadata = existing(path, Use::Write)?;
     let kind = classify(path, &metadata, Use::Write)?;
     check_writable(path, kind, &metadata)?;
-    let exclusive = kind == Kind::Block;
-    let options = OpenOptions::new()
-        .read(read_back)
-        .write(true)
-        .exclusive(exclusive)
-        .direct(direct.into());
-    options.open(path).map_err(|error| open_failed(path, Use::Write, &error))
+    let mut options = OpenOptions::destination().direct(direct.into());
+    options.read = read_back;
+    Device::open(path, &options).map_err(|error| unopened(path, Use::Write, &error))
 }
 
 impl From<args::Direct> for Direct {
@@ -132,4 +128,50 @@ fn check_writable(path: &Path, kind: Kind, metadata: &Metadata) -> Result<(), Fa
         return Err(failure.hint(format!("chmod u+w {} if you mean it", name(path))));
     }
     Ok(())
+}
+
+fn unopened(path: &Path, usage: Use, error: &OpenError) -> Failure {
+    let told = error.errno.map(|errno| cause(&io::Error::from_raw_os_error(errno.raw())));
+    let told = told.unwrap_or_else(|| "unknown error".to_owned());
+    let refused = |cause: &str| usage.refused(path, cause);
+    match error.kind {
+        OpenErrorKind::InUse => in_use(path, usage),
+        OpenErrorKind::ReadOnly => {
+            refused("it is read-only").hint("choose another destination, or make it writable")
+        }
+        OpenErrorKind::NoDirect => refused("it does not take direct I/O (O_DIRECT)")
+            .hint("use --direct auto, which goes through the page cache there"),
+        OpenErrorKind::Denied => {
+            refused(&told).hint("run it as a user who may, such as root for block devices")
+        }
+        OpenErrorKind::NotFound => refused(&told).hint("check the name"),
+        OpenErrorKind::Directory | OpenErrorKind::NotADevice => refused(&error.to_string()),
+        OpenErrorKind::System => refused(&told),
+    }
+}
+
+/// Says who has it, if that can be told.
+fn in_use(path: &Path, usage: Use) -> Failure {
+    let facts = Device::open(path, &OpenOptions::source()).ok().and_then(|d| d.block_facts());
+    let facts = facts.unwrap_or_default();
+    let mut users: Vec<String> = Vec::new();
+    for mount in &facts.mounts {
+        users.push(match mount.as_str() {
+            "swap" => "it is used as swap space".to_owned(),
+            mount => format!("it is mounted on {}", name(Path::new(mount))),
+        });
+    }
+    users.extend(facts.holders.iter().map(|holder| format!("it is part of {holder}")));
+    if users.is_empty() {
+        users.push("it is in use".to_owned());
+    }
+    usage
+        .refused(path, &users.join(", "))
+        .hint("unmount it, or stop what uses it (lsblk and fuser -v show who), then run it again")
+}
+
+/// Whether writing to one may change the other.
+pub(crate) fn overlap(one: &Device, other: &Device) -> bool {
+    let backing = |device: &Device| device.block_facts().and_then(|facts| facts.backing_file);
+    one.shares_storage_with(other) || backing(one).is_some_and(|file| Some(file) == backing(other))
 }

@@ -77,12 +77,8 @@ pub(crate) fn length(device: &Device, skip: Size, count: Option<Size>) -> Result
             .hint("leave --count out to go on to the end"));
     }
     if skip.0 > size || (skip.0 == size && size > 0) {
-        return Err(refused(format!(
-            "--skip {} leaves nothing, it has {}",
-            skip.0,
-            exact(size)
-        ))
-        .hint("skip less"));
+        return Err(refused(format!("--skip {} leaves nothing, it has {}", skip.0, exact(size)))
+            .hint("skip less"));
     }
     let rest = size - skip.0;
     let Some(Size(count)) = count else { return Ok(rest) };
@@ -116,7 +112,11 @@ fn destination(path: &Path, read_back: bool, direct: Direct) -> Result<Planned, 
 }
 
 /// A destination must not be the source, nor be given twice, by whatever name.
-fn check_distinct(source: &Device, earlier: &[Planned], new: &Planned) -> Result<(), Failure> {
+pub(crate) fn check_distinct(
+    source: &Device,
+    earlier: &[Planned],
+    new: &Planned,
+) -> Result<(), Failure> {
     if let Planned::Existing(device) = new {
         check_not_source(source, device)?;
     }
@@ -163,11 +163,8 @@ fn check_room(planned: &Planned, seek: u64, len: u64) -> Result<(), Failure> {
     let Planned::Existing(device) = planned else { return Ok(()) };
     check_alignment(device, ("--seek", seek), len)?;
     if device.facts().kind == DeviceKind::Block && end > device.size() {
-        let cause = format!(
-            "it is too small: {} are needed, it has {}",
-            exact(end),
-            exact(device.size())
-        );
+        let cause =
+            format!("it is too small: {} are needed, it has {}", exact(end), exact(device.size()));
         return Err(Use::Write
             .refused(path, &cause)
             .hint("use a larger device, or copy less with --count"));

@@ -1,12 +1,8 @@
 //! Which parts of the source hold data, and which parts of the destinations need zeros.
 
-use std::fs::File;
-use std::io;
 use std::ops::Range;
-use std::path::Path;
 
-use rustix::fs::{SeekFrom, seek};
-use rustix::io::Errno;
+use kcopy::Device;
 
 /// A hole smaller than this is read like data: seeking it costs more than reading it.
 const SMALLEST_HOLE: u64 = 64 << 10;
@@ -22,7 +18,7 @@ pub(crate) struct Segment {
 #[derive(Debug)]
 pub(crate) struct Extents {
     /// The source, if it can have holes that matter.
-    file: Option<File>,
+    source: Option<Device>,
     /// Where the copy begins on it.
     skip: u64,
     /// The run that was found last, in bytes of the file.
@@ -32,18 +28,18 @@ pub(crate) struct Extents {
 impl Extents {
     /// Everything is data.
     pub(crate) fn all_data() -> Self {
-        Self { file: None, skip: 0, last: Segment { range: 0..0, hole: false } }
+        Self { source: None, skip: 0, last: Segment { range: 0..0, hole: false } }
     }
 
-    /// The holes of the file at `path`, from byte `skip` on.
-    pub(crate) fn of(path: &Path, skip: u64) -> io::Result<Self> {
-        let file = File::open(path)?;
-        Ok(Self { file: Some(file), skip, last: Segment { range: 0..0, hole: false } })
+    /// The holes of `source`, from byte `skip` on.
+    pub(crate) fn of(source: &Device, skip: u64) -> Self {
+        let last = Segment { range: 0..0, hole: false };
+        Self { source: Some(source.clone()), skip, last }
     }
 
     /// The runs of data and holes that `range` of the copy consists of.
     pub(crate) fn within(&mut self, range: Range<u64>) -> Vec<Segment> {
-        if self.file.is_none() {
+        if self.source.is_none() {
             return vec![Segment { range, hole: false }];
         }
         let mut found: Vec<Segment> = Vec::new();
@@ -62,7 +58,7 @@ impl Extents {
         found
     }
 
-    /// The run that byte `at` of the file lies in. A file that ends before is data: reading it will
+    /// The run that byte `at` of the source lies in. Behind its end all is data: reading it will
     /// tell.
     fn run_at(&mut self, at: u64) -> Segment {
         if !self.last.range.contains(&at) {
@@ -72,21 +68,16 @@ impl Extents {
     }
 
     fn find(&self, at: u64) -> Segment {
-        let to_the_end = |hole| Segment { range: at..u64::MAX, hole };
-        let Some(file) = &self.file else { return to_the_end(false) };
-        match seek(file, SeekFrom::Data(at)) {
-            Ok(data) if data > at => Segment { range: at..data, hole: true },
-            Ok(_) => match seek(file, SeekFrom::Hole(at)) {
-                Ok(hole) if hole > at => Segment { range: at..hole, hole: false },
-                _ => to_the_end(false),
-            },
-            // No data from here to the end of the file.
-            Err(Errno::NXIO) => match seek(file, SeekFrom::End(0)) {
-                Ok(end) if end > at => Segment { range: at..end, hole: true },
-                _ => to_the_end(false),
-            },
-            Err(_) => to_the_end(false),
+        let rest = Segment { range: at..u64::MAX, hole: false };
+        let Some(source) = &self.source else { return rest };
+        let size = source.size();
+        if at >= size {
+            return rest;
         }
+        source.extents(at, size - at).next().map_or(rest, |run| Segment {
+            range: run.offset..run.offset.saturating_add(run.len),
+            hole: run.hole,
+        })
     }
 }
 
@@ -112,7 +103,8 @@ mod tests {
         file.as_file().set_len(8 << 20).unwrap();
         file.as_file().write_all_at(&[1; 4096], 1 << 20).unwrap();
         file.as_file().write_all_at(&[1; 4096], (1 << 20) + 8192).unwrap();
-        let mut extents = Extents::of(file.path(), 0).unwrap();
+        let device = Device::open(file.path(), &kcopy::device::OpenOptions::source()).unwrap();
+        let mut extents = Extents::of(&device, 0);
         let segments = extents.within(0..8 << 20);
         let data: Vec<_> = segments.iter().filter(|s| !s.hole).map(|s| s.range.clone()).collect();
         // A file system without holes says that all is data.

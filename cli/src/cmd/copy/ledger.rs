@@ -61,13 +61,10 @@ impl Ledger {
         start..start.saturating_add(self.cell).min(self.len)
     }
 
-    /// Folds parts in. Of parts with the same offset (a piece that was tried again) the last counts.
-    pub(crate) fn add(&mut self, mut parts: Vec<Part>) {
-        parts.sort_by_key(|part| part.offset);
-        for (index, part) in parts.iter().enumerate() {
-            if parts.get(index + 1).is_none_or(|next| next.offset != part.offset) {
-                self.fold(*part);
-            }
+    /// Folds parts in.
+    pub(crate) fn add(&mut self, parts: Vec<Part>) {
+        for part in distinct(parts) {
+            self.fold(part);
         }
     }
 
@@ -95,6 +92,29 @@ impl Ledger {
         let cell = self.cells.get(usize::try_from(index).ok()?)?;
         (cell.known == range.end - range.start).then_some(cell.crc)
     }
+}
+
+/// Of parts with the same offset (a piece that was tried again) the last one.
+fn distinct(mut parts: Vec<Part>) -> Vec<Part> {
+    parts.sort_by_key(|part| part.offset);
+    parts.dedup_by(|later, earlier| {
+        let same = later.offset == earlier.offset;
+        if same {
+            *earlier = *later;
+        }
+        same
+    });
+    parts
+}
+
+/// The checksum of `range`, a run inside one cell, from its parts; `None` if some are missing.
+pub(crate) fn crc_of_run(range: Range<u64>, parts: Vec<Part>) -> Option<u32> {
+    let (mut crc, mut known) = (0, 0);
+    for part in distinct(parts) {
+        crc ^= shift(part.crc, range.end.checked_sub(part.offset.saturating_add(part.len))?);
+        known += part.len;
+    }
+    (known == range.end - range.start).then_some(crc)
 }
 
 /// The runs of `range` that lie in one cell each.

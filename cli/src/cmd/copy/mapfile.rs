@@ -69,9 +69,8 @@ pub(crate) struct Found {
 
 /// Reads the map at `path`; `None` if a new one is to be made. Changes nothing.
 pub(crate) fn find(path: &Path) -> Result<Option<Found>, Failure> {
-    let refused = |cause: &str| {
-        Failure::refused(format!("cannot use the map {}: {cause}", name(path)))
-    };
+    let refused =
+        |cause: &str| Failure::refused(format!("cannot use the map {}: {cause}", name(path)));
     let metadata = match path.metadata() {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -88,9 +87,8 @@ pub(crate) fn find(path: &Path) -> Result<Option<Found>, Failure> {
         .write(true)
         .open(path)
         .map_err(|error| refused(&cause(&error)))?;
-    lock(&file).map_err(|_| {
-        refused("another kcopy is using it").hint("wait until that copy has ended")
-    })?;
+    lock(&file)
+        .map_err(|_| refused("another kcopy is using it").hint("wait until that copy has ended"))?;
     let mut bytes = Vec::new();
     Read::by_ref(&mut file)
         .take(MAX_MAP_BYTES + 1)
@@ -172,9 +170,7 @@ pub(crate) fn parent(path: &Path) -> &Path {
 /// Whether a file could be created at `path`.
 pub(crate) fn check_parent(path: &Path) -> Result<(), Failure> {
     let parent = parent(path);
-    let refused = |cause: &str| {
-        Failure::refused(format!("cannot create {}: {cause}", name(path)))
-    };
+    let refused = |cause: &str| Failure::refused(format!("cannot create {}: {cause}", name(path)));
     if path.file_name().is_none() {
         return Err(refused("this names no file").hint("give the name of a file"));
     }
@@ -197,4 +193,11 @@ pub(crate) fn check_parent(path: &Path) -> Result<(), Failure> {
 
 fn lock(file: &File) -> io::Result<()> {
     Ok(flock(file, FlockOperation::NonBlockingLockExclusive)?)
+}
+
+/// Whether `path` names the file that `device` is.
+pub(crate) fn is_same_file(path: &Path, device: &Device) -> bool {
+    let Ok(metadata) = path.metadata() else { return false };
+    let same = kcopy::device::Identity::File { dev: metadata.dev(), ino: metadata.ino() };
+    device.facts().identity == same
 }

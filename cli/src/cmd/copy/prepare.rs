@@ -9,6 +9,8 @@ use kcopy::Device;
 use kcopy::device::DeviceKind;
 
 use super::check::{Checked, Planned, check_alignment};
+use super::mapfile::parent;
+use super::runner::Target;
 use crate::args::Direct;
 use crate::cmd::target::{self, Use, cause};
 use crate::exit::Failure;
@@ -93,8 +95,7 @@ fn create(
 
 fn extend(device: &Device, end: u64) -> Result<(), Failure> {
     let path = device.path();
-    let extended = OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(end));
-    extended.map_err(|error| {
+    device.extend(end).map_err(|error| {
         let refused = Use::Write.refused(path, &cause(&error));
         match error.kind() {
             io::ErrorKind::FileTooLarge => Use::Write
@@ -102,9 +103,7 @@ fn extend(device: &Device, end: u64) -> Result<(), Failure> {
                 .hint("copy less with --count, or to another file system (mind ulimit -f)"),
             _ => refused,
         }
-    })?;
-    device.refresh_size().map_err(|error| Use::Write.refused(path, &cause(&error)))?;
-    Ok(())
+    })
 }
 
 /// Removes what was created and shortens what was extended, the last first.
@@ -120,4 +119,12 @@ fn take_back(undo: Vec<Undo>) {
             tracing::warn!(?step, %error, "could not be undone");
         }
     }
+}
+
+/// Makes the names of the files that were created durable.
+pub(crate) fn flush_directories(targets: &[Target]) -> io::Result<()> {
+    for target in targets.iter().filter(|target| target.created) {
+        File::open(parent(target.device.path()))?.sync_all()?;
+    }
+    Ok(())
 }
