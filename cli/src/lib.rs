@@ -65,8 +65,8 @@ fn run(command: Command, screen: Screen) -> Result<Exit, Failure> {
 /// Help and version are what was asked for; the rest is bad usage.
 fn usage(error: &clap::Error) -> Exit {
     output::usage(error, Choice::Auto);
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Done,
-        _ => Exit::Refused,
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return Exit::Done;
     }
+    Exit::Refused
 }

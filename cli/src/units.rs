@@ -151,11 +151,10 @@ mod tests {
 
     #[test]
     fn what_is_no_size_is_refused() {
-        for text in ["", "K", "-1", "+1", "1.5G", "0x10", " ", "s", "١"] {
-            assert_eq!(bytes(text), Err(SizeError::NoNumber).or(bytes(text)), "{text}");
-            assert!(bytes(text).is_err(), "{text}");
+        for text in ["", "K", "-1", "+1", " ", "s", "\u{661}"] {
+            assert_eq!(bytes(text), Err(SizeError::NoNumber), "{text}");
         }
-        for text in ["4b", "4X", "4KiBs", "4Ki", "4 K B", "4KK", "1e3", "4KiB\n"] {
+        for text in ["1.5G", "0x10", "4b", "4X", "4KiBs", "4Ki", "4 K B", "4KK", "1e3", "4KiB\n"] {
             assert_eq!(bytes(text), Err(SizeError::UnknownUnit), "{text}");
         }
         for text in ["16E", "18446744073709551616", "36028797018963968s", "99999999999999999999"] {

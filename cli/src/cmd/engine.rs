@@ -107,9 +107,11 @@ fn unbuilt(error: &BuildError) -> Failure {
         cause = inner.source();
     }
     let failure = Failure::refused(message);
-    match error {
-        BuildError::Backend(_) => failure.hint("--backend threads works everywhere"),
-        BuildError::NoMemory { .. } => failure.hint("give a smaller --pool"),
-        _ => failure,
+    if let BuildError::Backend(_) = error {
+        return failure.hint("--backend threads works everywhere");
     }
+    if let BuildError::NoMemory { .. } = error {
+        return failure.hint("give a smaller --pool");
+    }
+    failure
 }

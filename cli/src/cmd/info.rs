@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::fs::File;
 use std::path::Path;
 
-use kcopy::device::{BlockFacts, DeviceKind};
+use kcopy::device::DeviceKind;
 use kcopy::{Client, Device};
 use serde::Serialize;
 
@@ -103,7 +103,7 @@ fn describe(path: &Path, device: &Device) -> DeviceReport {
         },
     };
     let read_only = block.as_ref().map_or_else(|| is_marked_read_only(path), |b| b.read_only);
-    let block = block.unwrap_or_else(BlockFacts::default);
+    let block = block.unwrap_or_default();
     let is_file = facts.kind == DeviceKind::File;
     DeviceReport {
         path: path.to_string_lossy().into_owned(),

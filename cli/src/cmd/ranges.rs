@@ -6,8 +6,6 @@ use std::ops::Range;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ranges {
     list: Vec<Range<u64>>,
-    /// Bytes in all ranges that were added, listed or not.
-    bytes: u64,
     /// Ranges that found no place any more.
     unlisted: u64,
 }
@@ -21,7 +19,6 @@ impl Ranges {
         if range.is_empty() {
             return;
         }
-        self.bytes += range.end - range.start;
         let at = self.list.partition_point(|other| other.start < range.start);
         if at > 0 && self.list[at - 1].end == range.start {
             self.list[at - 1].end = range.end;
@@ -44,10 +41,6 @@ impl Ranges {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Range<u64>> {
         self.list.iter()
-    }
-
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
     }
 
     /// Ranges that were added and are not listed.
@@ -76,7 +69,6 @@ mod tests {
     fn neighbours_are_joined_in_any_order() {
         let joined = ranges(&[(20, 30), (0, 10), (10, 20), (40, 50)]);
         assert_eq!(joined.iter().cloned().collect::<Vec<_>>(), [0..30, 40..50]);
-        assert_eq!(joined.bytes(), 40);
         assert!(joined.touches(&(29..40)));
         assert!(!joined.touches(&(30..40)));
         assert!(joined.touches(&(0..100)));
@@ -90,6 +82,6 @@ mod tests {
             many.add(i * 10..i * 10 + 1);
         }
         assert_eq!(many.iter().count(), Ranges::MOST);
-        assert_eq!((many.bytes(), many.unlisted()), (5000, 904));
+        assert_eq!(many.unlisted(), 904);
     }
 }

@@ -81,11 +81,13 @@ pub(crate) fn classify(path: &Path, metadata: &Metadata, usage: Use) -> Result<K
 pub(crate) fn existing(path: &Path, usage: Use) -> Result<Metadata, Failure> {
     path.metadata().map_err(|error| {
         let failure = usage.refused(path, &cause(&error));
-        match error.kind() {
-            io::ErrorKind::NotFound => failure.hint("check the name"),
-            io::ErrorKind::PermissionDenied => failure.hint("run it as a user who may look there"),
-            _ => failure,
+        if error.kind() == io::ErrorKind::NotFound {
+            return failure.hint("check the name");
         }
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            return failure.hint("run it as a user who may look there");
+        }
+        failure
     })
 }
 

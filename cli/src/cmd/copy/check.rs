@@ -180,9 +180,9 @@ pub(crate) fn check_alignment(
 ) -> Result<(), Failure> {
     let Some(alignment) = device.facts().direct_only() else { return Ok(()) };
     let alignment = u64::from(alignment);
-    let (what, value) = if offset % alignment != 0 {
+    let (what, value) = if !offset.is_multiple_of(alignment) {
         (option, offset)
-    } else if len % alignment != 0 {
+    } else if !len.is_multiple_of(alignment) {
         ("the length", len)
     } else {
         return Ok(());

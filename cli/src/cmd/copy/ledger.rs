@@ -35,6 +35,8 @@ pub(crate) struct Ledger {
     len: u64,
     cell: u64,
     cells: Vec<Cell>,
+    /// The checksum of a whole cell of zeros.
+    zeros: u32,
 }
 
 impl Ledger {
@@ -42,7 +44,7 @@ impl Ledger {
     pub(crate) fn new(len: u64) -> Self {
         let cell = len.div_ceil(MOST_CELLS).max(SMALLEST_CELL).next_power_of_two();
         let count = usize::try_from(len.div_ceil(cell)).unwrap_or(0);
-        Self { len, cell, cells: vec![Cell::default(); count] }
+        Self { len, cell, cells: vec![Cell::default(); count], zeros: crc_of_zeros(cell) }
     }
 
     /// Bytes in a cell.
@@ -72,8 +74,13 @@ impl Ledger {
     pub(crate) fn add_zeros(&mut self, range: Range<u64>) {
         for run in cut(range, self.cell) {
             let len = run.end - run.start;
-            self.fold(Part { offset: run.start, len, crc: crc_of_zeros(len) });
+            self.fold(Part { offset: run.start, len, crc: self.crc_of_zeros(len) });
         }
+    }
+
+    /// The checksum of `len` zeros, at once if that is a whole cell.
+    pub(crate) fn crc_of_zeros(&self, len: u64) -> u32 {
+        if len == self.cell { self.zeros } else { crc_of_zeros(len) }
     }
 
     fn fold(&mut self, part: Part) {
@@ -134,7 +141,7 @@ fn shift(crc: u32, behind: u64) -> u32 {
 }
 
 /// The checksum of `len` zeros.
-pub(crate) fn crc_of_zeros(len: u64) -> u32 {
+fn crc_of_zeros(len: u64) -> u32 {
     // By doubling: the crc of 2^k zeros, for each k with that bit set in `len`.
     let (mut power, mut power_len, mut crc, mut left) = (crc32c(&[0]), 1u64, 0, len);
     while left > 0 {
@@ -227,7 +234,8 @@ mod tests {
             cuts.push(len);
             cuts.retain(|cut| *cut <= len);
             cuts.sort_unstable();
-            let mut ledger = Ledger { len: len as u64, cell: 256, cells: vec![Cell::default(); len.div_ceil(256)] };
+            let cells = vec![Cell::default(); len.div_ceil(256)];
+            let mut ledger = Ledger { len: len as u64, cell: 256, cells, zeros: 0 };
             let mut runs: Vec<_> = cuts.windows(2).map(|pair| (pair[0], pair[1])).collect();
             let turn = usize::try_from(seed % 20).unwrap() % runs.len().max(1);
             runs.rotate_left(turn);

@@ -84,10 +84,10 @@ fn create(
     let created = OpenOptions::new().write(true).create_new(true).open(path);
     created.map_err(|error| {
         let refused = Use::Write.refused(path, &cause(&error));
-        match error.kind() {
-            io::ErrorKind::AlreadyExists => refused.hint("it appeared just now; run it again"),
-            _ => refused,
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            return refused.hint("it appeared just now; run it again");
         }
+        refused
     })?;
     undo.push(Undo::Remove(path.to_owned()));
     target::open_destination(path, read_back, direct)
@@ -96,13 +96,13 @@ fn create(
 fn extend(device: &Device, end: u64) -> Result<(), Failure> {
     let path = device.path();
     device.extend(end).map_err(|error| {
-        let refused = Use::Write.refused(path, &cause(&error));
-        match error.kind() {
-            io::ErrorKind::FileTooLarge => Use::Write
-                .refused(path, &format!("its file system cannot hold a file of {}", exact(end)))
-                .hint("copy less with --count, or to another file system (mind ulimit -f)"),
-            _ => refused,
+        if error.kind() == io::ErrorKind::FileTooLarge {
+            let cause = format!("its file system cannot hold a file of {}", exact(end));
+            return Use::Write
+                .refused(path, &cause)
+                .hint("copy less with --count, or to another file system (mind ulimit -f)");
         }
+        Use::Write.refused(path, &cause(&error))
     })
 }
 

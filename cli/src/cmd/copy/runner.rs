@@ -174,9 +174,9 @@ impl<'a> Runner<'a> {
                 return;
             }
             if let Ok((task, outcome)) = self.receiver.recv_timeout(TICK) {
-                self.ended(task, &outcome);
+                self.ended(&task, &outcome);
                 while let Ok((task, outcome)) = self.receiver.try_recv() {
-                    self.ended(task, &outcome);
+                    self.ended(&task, &outcome);
                 }
             }
             progress.update(before + self.done);
@@ -190,7 +190,7 @@ impl<'a> Runner<'a> {
             return;
         }
         if let Ok((task, outcome)) = self.receiver.recv() {
-            self.ended(task, &outcome);
+            self.ended(&task, &outcome);
         }
     }
 
@@ -352,13 +352,13 @@ impl<'a> Runner<'a> {
         self.stop(Stop::Unreadable);
     }
 
-    fn ended(&mut self, task: Task, outcome: &Outcome) {
+    fn ended(&mut self, task: &Task, outcome: &Outcome) {
         self.in_flight -= 1;
         if task.kind == TaskKind::Flush {
-            self.flush_ended(&task, outcome);
+            self.flush_ended(task, outcome);
             return;
         }
-        self.note_targets(&task, outcome);
+        self.note_targets(task, outcome);
         if let Some((_, fault)) = outcome.read {
             self.note_read(fault);
             for bad in &outcome.unreadable {

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender};
 use kcopy::{Client, Device, Extent, Job, Outcome, Transform};
 use rustix::fs::{Advice, fadvise};
 
-use super::ledger::{Ledger, Observer, crc_of_run, crc_of_zeros};
+use super::ledger::{Ledger, Observer, crc_of_run};
 use super::runner::{Plan, TICK, Target};
 use crate::cmd::ranges::Ranges;
 use crate::output::Progress;
@@ -82,7 +82,7 @@ impl<'a> Verifier<'a> {
                 while self.in_flight >= OUTSTANDING {
                     self.collect(progress);
                 }
-                self.check(*index, range.clone(), (crc, ledger.cell_size()));
+                self.check(*index, range.clone(), (crc, ledger));
             }
         }
         while self.in_flight > 0 {
@@ -91,18 +91,19 @@ impl<'a> Verifier<'a> {
         Verdict { different: self.different, interrupted: interrupt.asked() }
     }
 
-    fn check(&mut self, target: usize, range: Range<u64>, (crc, cell): (Option<u32>, u64)) {
+    fn check(&mut self, target: usize, range: Range<u64>, (crc, ledger): (Option<u32>, &Ledger)) {
         let len = range.end - range.start;
         let device = self.targets[target].device.clone();
         let at = self.plan.seek + range.start;
-        if crc.is_some_and(|crc| crc == crc_of_zeros(len)) && is_hole(&device, at, len) {
+        let zeros = crc.is_some_and(|crc| crc == ledger.crc_of_zeros(len));
+        if zeros && is_hole(&device, at, len) {
             self.done += len;
             return;
         }
         let copy = Extent::new(&device, at, len);
         let (job, expected) = match crc {
             Some(crc) => {
-                let observer = Arc::new(Observer::new(range.start, cell));
+                let observer = Arc::new(Observer::new(range.start, ledger.cell_size()));
                 let transform = Arc::clone(&observer) as Arc<dyn Transform>;
                 (Job::stripe(0, transform).from(copy), Some((crc, observer)))
             }
@@ -141,7 +142,8 @@ impl<'a> Verifier<'a> {
                 self.different[check.target].add(range);
             }
             Some((crc, observer)) => {
-                if crc_of_run(range.clone(), observer.take()) != Some(*crc) {
+                let found = crc_of_run(range.clone(), observer.take());
+                if found != Some(*crc) {
                     self.different[check.target].add(range);
                 }
             }
