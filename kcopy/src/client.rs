@@ -410,7 +410,7 @@ impl Client {
         }
     }
 
-    /// Refuses further jobs and waits at most `patience`.
+    /// Refuses further jobs and waits at most `patience`; inside a callback, not at all.
     ///
     /// # Errors
     ///
@@ -418,6 +418,8 @@ impl Client {
     /// lives on and still answers when it does; call again to wait on.
     pub fn close_within(&self, patience: Duration) -> Result<(), Stalled> {
         self.begin_close();
+        let inside = std::thread::current().id() == self.0.engine_thread;
+        let patience = if inside { Duration::ZERO } else { patience };
         match self.0.ended.recv_timeout(patience) {
             Ok(()) | Err(crossbeam_channel::RecvTimeoutError::Disconnected) => {
                 self.join();

@@ -4,6 +4,8 @@
 pub mod backend;
 mod callback;
 mod cancel;
+#[cfg(feature = "capi")]
+pub mod capi;
 pub mod client;
 pub mod device;
 mod door;

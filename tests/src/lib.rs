@@ -3,6 +3,7 @@
 //! | module | gives |
 //! | --- | --- |
 //! | [`binary`] | the `kcopy` program, freshly built; running a program with a time limit |
+//! | [`cargo`] | the C library and the examples, freshly built |
 //! | [`data`] | bytes that follow from a seed and their position; files made of them |
 //! | [`loopdev`] | loop devices that nobody else will be handed, detached on drop |
 //! | [`mount`] | small file systems on them |
@@ -16,6 +17,7 @@
 //! those names when it is asked to, and only then.
 
 pub mod binary;
+pub mod cargo;
 pub mod data;
 pub mod loopdev;
 pub mod mount;
