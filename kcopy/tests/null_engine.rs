@@ -93,3 +93,30 @@ fn adjacent_small_jobs_travel_together() {
     assert!(stats.operations < 200, "{}", stats.operations);
     assert_eq!((stats.bytes_read, stats.bytes_written), (4_096_000, 4_096_000));
 }
+
+#[test]
+fn a_small_job_waits_for_a_piece_or_two_of_a_huge_one_not_for_its_end() {
+    let mut client = client(1024);
+    let (a, b) = (Device::null("a", 1 << 50), Device::null("b", 1 << 50));
+    let done = Arc::new(AtomicUsize::new(0));
+    let submit = |client: &mut LocalClient<NullBackend>, at, len| {
+        let job = Job::copy(Extent::new(&a, at, len)).to(Extent::new(&b, at, len));
+        let done = Arc::clone(&done);
+        let count = move |_| {
+            done.fetch_add(1, Ordering::Relaxed);
+        };
+        client.submit(job, count).expect("accepted");
+    };
+    submit(&mut client, 0, 100 << 30);
+    for round in 0..50 {
+        client.turn(None).unwrap();
+        submit(&mut client, (200 << 30) + (round << 20), 4096);
+        let before = client.stats().operations;
+        let answered = done.load(Ordering::Relaxed);
+        while done.load(Ordering::Relaxed) == answered {
+            client.turn(None).unwrap();
+        }
+        let operations = client.stats().operations - before;
+        assert!(operations <= 24, "{operations} operations before 4 KiB were copied");
+    }
+}

@@ -51,8 +51,8 @@ impl Engine {
         state.queued = state.has_more();
         self.stats.jobs_submitted += 1;
         if state.queued {
-            let priority = state.job.priority;
-            self.queue.push_back(key, priority);
+            let line = state.line();
+            self.queue.push_back(key, line);
         } else {
             self.end_if_done(key);
         }

@@ -1,7 +1,7 @@
 //! Starting pieces: whose turn it is, how long a piece is, which pages it gets.
 
 use super::lane::Lane;
-use super::queue::JobKey;
+use super::queue::{JobKey, QUANTUM};
 use super::state::{Gate, JobState, PieceKey, Target};
 use super::{Engine, PageWaiter};
 use crate::backend::{Op, OpId};
@@ -11,9 +11,6 @@ use crate::units::{PAGE_SIZE, Time};
 
 /// Small jobs that may pass one that waits for pages, before it gets all that come free.
 const MAX_PASSED: u32 = 64;
-
-/// How many jobs are looked at to find a small one that may pass.
-const MAX_LOOKED_AT: usize = 16;
 
 /// The most pages of a piece that may pass a waiting one: 64 KiB.
 const SMALL_PAGES: u32 = 16;
@@ -80,33 +77,33 @@ impl Engine {
     /// Starts a piece of a zero job that has its zeros already. It gives them back only at its end,
     /// so it must get there whatever others wait for.
     fn start_page_holder(&mut self, now: Time) -> bool {
+        if self.zero_holders == 0 {
+            return false;
+        }
         let jobs = &self.jobs;
         let holds = |key: JobKey| jobs[key].rare.as_ref().is_some_and(|r| r.zeros.is_some());
         let Some(job) = self.queue.take_first(holds) else { return false };
         self.try_start(job, now) == Start::Progress
     }
 
-    /// Lets a small job pass `waiter`, if there is one near the front and it was not passed too
-    /// often.
+    /// Lets a small job pass `waiter`, if one is in front and it was not passed too often.
     fn pass(&mut self, waiter: PageWaiter, now: Time) -> bool {
         if waiter.passed >= MAX_PASSED {
             return false;
         }
-        for _ in 0..self.queue.len().min(MAX_LOOKED_AT) {
-            let Some(job) = self.queue.pick() else { return false };
-            let state = &self.jobs[job];
-            let priority = state.job.priority;
-            if pages_of_piece(state) > SMALL_PAGES {
-                self.queue.push_back(job, priority);
-            } else if self.try_start(job, now) == Start::Progress {
-                self.page_waiter = Some(PageWaiter { passed: waiter.passed + 1, ..waiter });
-                return true;
-            } else {
-                self.queue.push_front(job, priority);
-                return false;
-            }
+        let Some(job) = self.queue.next_short() else { return false };
+        let state = &self.jobs[job];
+        if pages_of_piece(state) > SMALL_PAGES {
+            return false;
         }
-        false
+        let line = state.line();
+        self.queue.pop_front(line.priority);
+        if self.try_start(job, now) == Start::NoPages {
+            self.queue.push_front(job, line);
+            return false;
+        }
+        self.page_waiter = Some(PageWaiter { passed: waiter.passed + 1, ..waiter });
+        true
     }
 
     /// Starts the next piece of `key`, which was taken out of the queue.
@@ -194,6 +191,7 @@ impl Engine {
         let Some(mut zeros) = self.pool.take(pages) else { return false };
         zeros.fill(0);
         self.jobs[key].rare().zeros = Some(zeros.into_shared());
+        self.zero_holders += 1;
         true
     }
 
@@ -261,9 +259,16 @@ impl Engine {
             job.rare().order.push(piece);
         }
         job.queued = job.has_more();
-        let (queued, priority) = (job.queued, job.job.priority);
-        if queued {
-            self.queue.push_back(key, priority);
+        job.turn += u64::from(own);
+        let (queued, line) = (job.queued, job.line());
+        let goes_on = job.turn < QUANTUM;
+        if !goes_on {
+            job.turn = 0;
+        }
+        match (queued, goes_on) {
+            (true, true) => self.queue.push_front(key, line),
+            (true, false) => self.queue.push_back(key, line),
+            (false, _) => {}
         }
         for index in 0..self.pieces[piece].merged.len() {
             let other = self.pieces[piece].merged[index];
@@ -284,7 +289,7 @@ impl Engine {
         if !may_merge(first) {
             return whole;
         }
-        let limit = MIN_MERGE.max(self.queue.len_of(priority) / 4);
+        let limit = MIN_MERGE.max(self.queue.short_jobs(priority) / 4);
         let max = first.ticket.cut.max;
         loop {
             let longer = whole.saturating_add(self.len_of(next));
@@ -309,8 +314,8 @@ impl Engine {
         while let Some(key) = self.pieces[piece].merged.pop() {
             let job = &mut self.jobs[key];
             job.queued = true;
-            let priority = job.job.priority;
-            self.queue.push_front(key, priority);
+            let line = job.line();
+            self.queue.push_front(key, line);
         }
     }
 

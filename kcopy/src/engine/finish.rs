@@ -85,8 +85,8 @@ impl Engine {
         let waits = self.page_waiter.is_some_and(|waiter| waiter.job == key);
         if job.has_more() && !job.queued && !waits {
             job.queued = true;
-            let priority = job.job.priority;
-            self.queue.push_back(key, priority);
+            let line = job.line();
+            self.queue.push_back(key, line);
         }
         self.end_if_done(key);
     }
@@ -187,6 +187,10 @@ impl Engine {
     fn finish(&mut self, key: JobKey) {
         let job = &mut self.jobs[key];
         job.ended = true;
+        // Pages go back with the last piece, not when the callback gets its turn.
+        if job.rare.as_mut().is_some_and(|rare| rare.zeros.take().is_some()) {
+            self.zero_holders -= 1;
+        }
         for slot in job.sources.iter().copied().chain(job.targets.iter().map(|t| t.slot)) {
             self.devices.leave(slot);
         }

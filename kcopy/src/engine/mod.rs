@@ -132,6 +132,8 @@ pub struct Engine {
     generation: u32,
     queue: RunQueue,
     page_waiter: Option<PageWaiter>,
+    /// Zero jobs that hold pages of zeros.
+    zero_holders: usize,
     /// Operations that were decided on and not yet asked for.
     ready: VecDeque<(OpId, Op)>,
     finished: VecDeque<Due>,
@@ -158,6 +160,7 @@ impl Engine {
             generation: 0,
             queue: RunQueue::default(),
             page_waiter: None,
+            zero_holders: 0,
             ready: VecDeque::new(),
             finished: VecDeque::new(),
             devices: Devices::default(),

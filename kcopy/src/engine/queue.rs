@@ -1,11 +1,16 @@
 //! The jobs that have pieces to start, in the order in which they get their turn.
 //!
-//! One piece a turn, round robin, so that a job of 100 GiB and one of 4 KiB alternate. Three
-//! classes share turns 16 : 4 : 1; a class with nothing to do gives its turns to the others.
+//! Jobs of one piece and longer jobs stand in two lines that alternate, so that 4 KiB never wait
+//! behind 100 GiB for longer than a piece. Long jobs take turns of [`QUANTUM`] bytes: fair among
+//! them, and still sequential on the disk. Three classes share turns 16 : 4 : 1; a class with
+//! nothing to do gives its turns to the others.
 
 use std::collections::VecDeque;
 
 use crate::job::Priority;
+
+/// Bytes that a long job hands out before the next long job has its turn.
+pub(super) const QUANTUM: u64 = 16 << 20;
 
 /// Turns of each class before the next round begins.
 const TURNS: [u32; 3] = [16, 4, 1];
@@ -13,10 +18,39 @@ const TURNS: [u32; 3] = [16, 4, 1];
 /// Index of a job in the engine's table.
 pub(super) type JobKey = usize;
 
+/// The line in which a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) priority: Priority,
+    /// More than one piece is to be cut from it.
+    pub(super) long: bool,
+}
+
+/// The two lines of one class.
+#[derive(Debug, Default)]
+struct Class {
+    short: VecDeque<JobKey>,
+    long: VecDeque<JobKey>,
+    /// Whose turn it is if both have jobs.
+    long_next: bool,
+}
+
+impl Class {
+    fn line(&mut self, line: Line) -> &mut VecDeque<JobKey> {
+        if line.long { &mut self.long } else { &mut self.short }
+    }
+
+    fn pick(&mut self) -> Option<JobKey> {
+        let long = self.short.is_empty() || (self.long_next && !self.long.is_empty());
+        self.long_next = !long;
+        if long { self.long.pop_front() } else { self.short.pop_front() }
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct RunQueue {
-    classes: [VecDeque<JobKey>; 3],
+    classes: [Class; 3],
     turns: [u32; 3],
 }
 
@@ -29,29 +63,24 @@ fn class(priority: Priority) -> usize {
 }
 
 impl RunQueue {
-    /// Number of jobs waiting.
-    pub(super) fn len(&self) -> usize {
-        self.classes.iter().map(VecDeque::len).sum()
-    }
-
     /// Whether no job waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.classes.iter().all(VecDeque::is_empty)
+        self.classes.iter().all(|class| class.short.is_empty() && class.long.is_empty())
     }
 
-    /// Number of jobs waiting in one class.
-    pub(super) fn len_of(&self, priority: Priority) -> usize {
-        self.classes[class(priority)].len()
+    /// Number of short jobs waiting in one class.
+    pub(super) fn short_jobs(&self, priority: Priority) -> usize {
+        self.classes[class(priority)].short.len()
     }
 
-    /// Adds a job behind the others of its class.
-    pub(super) fn push_back(&mut self, job: JobKey, priority: Priority) {
-        self.classes[class(priority)].push_back(job);
+    /// Adds a job behind the others of its line.
+    pub(super) fn push_back(&mut self, job: JobKey, line: Line) {
+        self.classes[class(line.priority)].line(line).push_back(job);
     }
 
-    /// Adds a job before the others of its class.
-    pub(super) fn push_front(&mut self, job: JobKey, priority: Priority) {
-        self.classes[class(priority)].push_front(job);
+    /// Adds a job before the others of its line.
+    pub(super) fn push_front(&mut self, job: JobKey, line: Line) {
+        self.classes[class(line.priority)].line(line).push_front(job);
     }
 
     /// The job whose turn it is, taken out.
@@ -59,7 +88,7 @@ impl RunQueue {
         for _ in 0..2 {
             for (jobs, turns) in self.classes.iter_mut().zip(&mut self.turns) {
                 if *turns > 0
-                    && let Some(job) = jobs.pop_front()
+                    && let Some(job) = jobs.pick()
                 {
                     *turns -= 1;
                     return Some(job);
@@ -70,19 +99,24 @@ impl RunQueue {
         None
     }
 
-    /// The first job of a class.
-    pub(super) fn front(&self, priority: Priority) -> Option<JobKey> {
-        self.classes[class(priority)].front().copied()
+    /// The short job whose turn would be next, of the highest class that has one; left where it is.
+    pub(super) fn next_short(&self) -> Option<JobKey> {
+        self.classes.iter().find_map(|class| class.short.front().copied())
     }
 
-    /// Takes out the first job of a class.
+    /// The first short job of a class.
+    pub(super) fn front(&self, priority: Priority) -> Option<JobKey> {
+        self.classes[class(priority)].short.front().copied()
+    }
+
+    /// Takes out the first short job of a class.
     pub(super) fn pop_front(&mut self, priority: Priority) -> Option<JobKey> {
-        self.classes[class(priority)].pop_front()
+        self.classes[class(priority)].short.pop_front()
     }
 
     /// Takes out the first job that is `wanted`.
     pub(super) fn take_first(&mut self, wanted: impl Fn(JobKey) -> bool) -> Option<JobKey> {
-        self.classes.iter_mut().find_map(|jobs| {
+        self.lines().find_map(|jobs| {
             let at = jobs.iter().position(|job| wanted(*job))?;
             jobs.remove(at)
         })
@@ -90,9 +124,13 @@ impl RunQueue {
 
     /// Takes a job out, wherever it is.
     pub(super) fn remove(&mut self, job: JobKey) {
-        for jobs in &mut self.classes {
+        for jobs in self.lines() {
             jobs.retain(|other| *other != job);
         }
+    }
+
+    fn lines(&mut self) -> impl Iterator<Item = &mut VecDeque<JobKey>> {
+        self.classes.iter_mut().flat_map(|class| [&mut class.short, &mut class.long])
     }
 }
 
@@ -105,7 +143,7 @@ mod tests {
         let mut queue = RunQueue::default();
         for job in 0..300 {
             let priority = [Priority::High, Priority::Normal, Priority::Low][job / 100];
-            queue.push_back(job, priority);
+            queue.push_back(job, Line { priority, long: false });
         }
         let first: Vec<JobKey> = (0..42).filter_map(|_| queue.pick()).collect();
         let count = |from: usize| first.iter().filter(|job| **job / 100 == from).count();
@@ -115,9 +153,22 @@ mod tests {
     #[test]
     fn an_idle_class_gives_its_turns_away() {
         let mut queue = RunQueue::default();
-        queue.push_back(7, Priority::Low);
-        queue.push_back(8, Priority::Low);
+        let line = Line { priority: Priority::Low, long: true };
+        queue.push_back(7, line);
+        queue.push_back(8, line);
         assert_eq!((queue.pick(), queue.pick(), queue.pick()), (Some(7), Some(8), None));
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn short_and_long_jobs_alternate() {
+        let mut queue = RunQueue::default();
+        let line = |long| Line { priority: Priority::Normal, long };
+        for job in 0..4 {
+            queue.push_back(job, line(false));
+            queue.push_back(10 + job, line(true));
+        }
+        let order: Vec<JobKey> = std::iter::from_fn(|| queue.pick()).collect();
+        assert_eq!(order, [0, 10, 1, 11, 2, 12, 3, 13]);
     }
 }

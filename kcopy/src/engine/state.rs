@@ -1,7 +1,7 @@
 //! What the engine remembers: jobs, pieces, operations.
 
 use super::lane::Lane;
-use super::queue::JobKey;
+use super::queue::{JobKey, Line};
 use crate::backend::{Slot, ZeroMethod};
 use crate::callback::Callback;
 use crate::door::Ticket;
@@ -107,6 +107,8 @@ pub(super) struct JobState {
     pub(super) cancelled: bool,
     /// Waits in the run queue.
     pub(super) queued: bool,
+    /// Bytes handed out in the turn that goes on.
+    pub(super) turn: u64,
     /// Travelled with others, something failed, and now it travels alone.
     pub(super) alone: bool,
     /// Nothing is left but the callback.
@@ -149,6 +151,7 @@ impl Default for JobState {
             halted: false,
             cancelled: false,
             queued: false,
+            turn: 0,
             alone: false,
             ended: false,
             read_fault: None,
@@ -174,6 +177,7 @@ impl JobState {
         self.halted = false;
         self.cancelled = false;
         self.queued = false;
+        self.turn = 0;
         self.alone = false;
         self.ended = false;
         self.read_fault = None;
@@ -193,6 +197,12 @@ impl JobState {
         self.targets.clear();
         self.rare = None;
         self.callback.take()
+    }
+
+    /// Where it stands in the run queue.
+    pub(super) fn line(&self) -> Line {
+        let long = self.ticket.cut.len > u64::from(self.ticket.cut.max);
+        Line { priority: self.job.priority, long }
     }
 
     /// What few jobs have.
