@@ -72,8 +72,10 @@ pub fn open(
     };
     let reason = match error {
         OpenError::Unavailable { reason } => reason,
-        error if is_lack_of_memory(&error) => "no lockable memory (ulimit -l)".to_owned(),
-        error @ OpenError::Resource(_) => return Err(error),
+        OpenError::Resource(cause) if is_lack_of_memory(&cause) => {
+            "no lockable memory (ulimit -l)".to_owned()
+        }
+        OpenError::Resource(cause) => return Err(OpenError::Resource(cause)),
     };
     tracing::warn!(%reason, "io_uring is not available here, threads are used instead");
     Ok(threads())
@@ -86,13 +88,15 @@ fn open_ring(memory: &PoolMemory, depth: u32) -> Result<UringBackend, OpenError>
     const PAUSE: Duration = Duration::from_millis(20);
     for _ in 1..TRIES {
         match UringBackend::new(memory, depth) {
-            Err(error) if is_lack_of_memory(&error) => std::thread::park_timeout(PAUSE),
+            Err(OpenError::Resource(cause)) if is_lack_of_memory(&cause) => {
+                std::thread::park_timeout(PAUSE);
+            }
             result => return result,
         }
     }
     UringBackend::new(memory, depth)
 }
 
-fn is_lack_of_memory(error: &OpenError) -> bool {
-    matches!(error, OpenError::Resource(cause) if cause.raw_os_error() == Some(libc::ENOMEM))
+fn is_lack_of_memory(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOMEM)
 }
