@@ -1,6 +1,7 @@
 //! One suite for all backends: the rules of `kcopy::backend`, each as a test, on io_uring, threads
 //! and the simulated device. What holds on real devices only is in the modules `files` and
 //! `devices` at the end.
+#![expect(clippy::unwrap_used, reason = "a rule is a function that the tests of all backends call")]
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -358,7 +359,11 @@ fn a_poll_starts_what_was_taken(mut rig: Rig) {
 
 fn dropping_waits_for_what_is_in_flight_and_gives_pages_back(mut rig: Rig) {
     for place in 0..u64::from(DEPTH) {
-        if place % 2 == 0 { rig.read(place * PAGE, 4096) } else { rig.write(2, place * PAGE, 4096) };
+        if place % 2 == 0 {
+            rig.read(place * PAGE, 4096)
+        } else {
+            rig.write(2, place * PAGE, 4096)
+        };
     }
     // Half of them are started, half are not.
     rig.backend.wait(Some(Duration::ZERO), &mut Vec::new()).unwrap();
@@ -379,8 +384,7 @@ fn a_detached_slot_takes_another_device(mut rig: Rig) {
     let far = Slot(1023);
     rig.backend.attach(far, &rig.device).unwrap();
     let pages = rig.pages(PAGE);
-    let done =
-        rig.perform(Op::Read { device: far, offset: 4096, pages, window: window(0, 4096) });
+    let done = rig.perform(Op::Read { device: far, offset: 4096, pages, window: window(0, 4096) });
     let Buffer::Exclusive(pages) = done.buffer else { panic!("a read's pages") };
     assert_eq!(pages[..], stream(1, 4096, 4096)[..]);
     rig.backend.detach(far);
@@ -460,17 +464,14 @@ mod files {
     #[test]
     fn a_backend_made_here_works_on_another_thread() {
         each(|make| {
-            let pool = Pool::new(POOL).unwrap();
-            let backend = make(&pool, DEPTH);
-            let dir = tmp::on_disk();
-            let path = dir.path().join("device");
-            data::write_file(&path, 1, SIZE);
+            let Rig { backend, pool, device, _dir, .. } = on_file(make, Direct::Auto);
             let other = std::thread::spawn(move || {
-                let device = Device::open(&path, &OpenOptions::destination()).unwrap();
                 let peek: Peek = Box::new(|_, _| Vec::new());
                 let mut rig = Rig { backend, pool, device, peek, next: 0, _dir: None };
-                rig.backend.attach(HERE, &rig.device).unwrap();
                 assert_eq!(rig.read_bytes(4096, 4096), stream(1, 4096, 4096));
+                rig.backend.detach(HERE);
+                rig.backend.attach(HERE, &rig.device).unwrap();
+                assert_eq!(rig.read_bytes(0, 4096), stream(1, 0, 4096));
             });
             other.join().unwrap();
         });

@@ -65,10 +65,15 @@ impl Routes {
         }
     }
 
-    /// Direct I/O was refused with `EINVAL`; `true` if the cached route may be tried.
+    /// Direct I/O was refused although offset, length and memory fit; `true` if the cached route
+    /// may be tried.
     pub(super) fn direct_refused(&mut self) -> bool {
         if self.device.facts().direct_required {
             return false;
+        }
+        if !self.refused {
+            let device = self.device.path().display();
+            tracing::warn!(%device, "direct I/O is refused, the page cache is used instead");
         }
         self.refused = true;
         true

@@ -245,8 +245,8 @@ fn perform(work: Work, calls: &AtomicU64) -> (Completion, Option<Slot>) {
     let Work { id, mut op, route, device } = work;
     let mut result = attempt(&device, route, &mut op, calls);
     let mut refused = None;
-    let invalid = result == Err(Errno::INVALID);
-    if invalid && route == Route::Direct && !device.facts().direct_required {
+    let refusal = matches!(result, Err(Errno::INVALID | Errno::NOT_SUPPORTED));
+    if refusal && route == Route::Direct && !device.facts().direct_required {
         // The file system takes no direct I/O after all.
         refused = Some(op.device());
         result = attempt(&device, Route::Cached, &mut op, calls);

@@ -75,7 +75,8 @@ pub struct Facts {
     pub logical_block: u32,
     /// Physical block in bytes (`BLKPBSZGET`); the file system's block for a file.
     pub physical_block: u32,
-    /// Direct I/O alignment; `None` if the device is used through the page cache.
+    /// Direct I/O alignment; `None` if the device is used through the page cache. On a file that
+    /// may be used both ways, offsets count in whole pages of the cache at least.
     pub direct: Option<DirectAlignment>,
     /// Whether the page cache is never used: regions that do not fit `direct` are refused.
     pub direct_required: bool,

@@ -137,8 +137,8 @@ impl Device {
     ///
     /// See [`OpenErrorKind`].
     pub fn from_file(file: File, path: &Path, direct: Direct) -> Result<Self, OpenError> {
-        let mode = fcntl_getfl(&file).map_err(|errno| system_error(path, &errno.into()))?;
-        let mode = mode & OFlags::RWMODE;
+        let flags = fcntl_getfl(&file).map_err(|errno| system_error(path, &errno.into()))?;
+        let mode = flags & OFlags::RWMODE;
         let options = OpenOptions {
             read: mode != OFlags::WRONLY,
             write: mode != OFlags::RDONLY,
@@ -146,7 +146,12 @@ impl Device {
             exclusive: false,
             direct,
         };
-        Self::with_file(path, file, &options)
+        let cached = if flags.contains(OFlags::DIRECT) {
+            open_again(&file, &options, OFlags::empty()).map_err(|e| system_error(path, &e))?
+        } else {
+            file
+        };
+        Self::with_file(path, cached, &options)
     }
 
     fn with_file(path: &Path, cached: File, options: &OpenOptions) -> Result<Self, OpenError> {
@@ -163,6 +168,9 @@ impl Device {
             }
         }
         facts.direct_required = options.direct == Direct::Always;
+        if let Some(direct) = facts.direct.as_mut().filter(|_| !facts.direct_required) {
+            direct.offset = shared_unit(facts.kind, direct.offset);
+        }
         Ok(Self::from_parts(path.into(), facts, Handle::Files { cached, direct }))
     }
 
@@ -222,17 +230,30 @@ fn system_error(path: &Path, error: &std::io::Error) -> OpenError {
     OpenError { path: path.into(), kind, errno: Some(errno) }
 }
 
-/// A second description of the same file, past the page cache. It is opened through the first one,
-/// so that it is the same file whatever has become of the name.
+/// A second description of the same file, past the page cache; `None` where there is no past it.
 fn open_direct(cached: &File, options: &OpenOptions) -> Option<File> {
+    // These live in the page cache. They take O_DIRECT and do nothing about it.
+    const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
+    let kind = rustix::fs::fstatfs(cached).ok().and_then(|found| u64::try_from(found.f_type).ok());
+    if kind.is_some_and(|kind| IN_MEMORY.contains(&kind)) && !is_block(cached) {
+        return None;
+    }
+    open_again(cached, options, OFlags::DIRECT).ok()
+}
+
+fn is_block(file: &File) -> bool {
+    file.metadata().is_ok_and(|found| found.file_type().is_block_device())
+}
+
+/// Opens what `file` is once more. It is opened through its descriptor, so that it is the same file
+/// whatever has become of the name.
+fn open_again(file: &File, options: &OpenOptions, how: OFlags) -> std::io::Result<File> {
     use std::os::fd::AsRawFd;
-    let same = format!("/proc/self/fd/{}", cached.as_raw_fd());
     FileOptions::new()
         .read(options.read)
         .write(options.write)
-        .custom_flags(flags(OFlags::CLOEXEC | OFlags::DIRECT, false))
-        .open(same)
-        .ok()
+        .custom_flags(flags(OFlags::CLOEXEC | how, false))
+        .open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 fn find_facts(path: &Path, file: &File, options: &OpenOptions) -> Result<Facts, OpenError> {
@@ -266,6 +287,16 @@ fn find_facts(path: &Path, file: &File, options: &OpenOptions) -> Result<Facts, 
         readable: options.read,
         writable: options.write,
     })
+}
+
+/// The unit of direct I/O beside I/O through the page cache. A direct and a cached write that meet
+/// in one page of the cache could undo each other, and the ragged end of a file goes through it;
+/// so on files direct I/O keeps to whole pages.
+fn shared_unit(kind: DeviceKind, offset: u32) -> u32 {
+    match kind {
+        DeviceKind::File => offset.max(u32::try_from(rustix::param::page_size()).unwrap_or(offset)),
+        DeviceKind::Block | DeviceKind::Simulated | DeviceKind::Null => offset,
+    }
 }
 
 /// The alignment of direct I/O as the system tells it; the block size of the device, or 4096 for a

@@ -68,21 +68,45 @@ impl Device {
     }
 }
 
-/// Whether `upper` is a part of, or built directly on, `lower`.
+/// Whether `upper` is a part of, or built on, `lower`, however many devices are in between.
 fn lies_on(upper: Identity, lower: Identity) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let Identity::Block { rdev } = upper else { return false };
-    match lower {
-        Identity::Block { rdev: disk } => {
-            let own = directory(rdev);
-            let is_partition = own.join("partition").exists();
-            is_partition && device_number(&own.join("..")) == Some(disk)
+    let (mut seen, mut left) = (vec![upper], vec![upper]);
+    while let Some(next) = left.pop() {
+        for below in directly_below(next) {
+            if below == lower {
+                return true;
+            }
+            if !seen.contains(&below) {
+                seen.push(below);
+                left.push(below);
+            }
         }
-        Identity::File { dev, ino } => backing_file(rdev)
-            .and_then(|path| fs::metadata(path).ok())
-            .is_some_and(|found| found.dev() == dev && found.ino() == ino),
-        Identity::Internal { .. } => false,
     }
+    false
+}
+
+/// What a device is a part of or is built on: the disk of a partition, the members of an array or
+/// a mapped device, the file behind a loop device. A file has nothing below it here: that a disk
+/// holds its file system is for [`BlockFacts::mounts`].
+fn directly_below(device: Identity) -> Vec<Identity> {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let Identity::Block { rdev } = device else { return Vec::new() };
+    let own = directory(rdev);
+    let slaves = own.join("slaves");
+    let mut numbers: Vec<u64> =
+        names(&slaves).iter().filter_map(|name| device_number(&slaves.join(name))).collect();
+    if own.join("partition").exists() {
+        numbers.extend(device_number(&own.join("..")));
+    }
+    let mut below: Vec<_> = numbers.into_iter().map(|rdev| Identity::Block { rdev }).collect();
+    if let Some(found) = backing_file(rdev).and_then(|path| fs::metadata(path).ok()) {
+        below.push(if found.file_type().is_block_device() {
+            Identity::Block { rdev: found.rdev() }
+        } else {
+            Identity::File { dev: found.dev(), ino: found.ino() }
+        });
+    }
+    below
 }
 
 fn device_number(directory: &Path) -> Option<u64> {
@@ -98,7 +122,31 @@ fn backing_file(rdev: u64) -> Option<PathBuf> {
 
 fn names(directory: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.collect();
+    names.sort_unstable();
+    names
+}
+
+/// A path as the kernel writes it into its tables: blanks and the like as octal numbers.
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let number = tail.get(..3).filter(|_| *first == b'\\');
+        let number = number.and_then(|digits| std::str::from_utf8(digits).ok());
+        match number.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Where the device or one of its partitions is mounted; "swap" if it is swap space.
@@ -120,15 +168,26 @@ fn mounts(rdev: u64) -> Vec<String> {
             Some(rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?))
         });
         if parsed.is_some_and(|number| numbers.contains(&number)) {
-            found.push(point.to_owned());
+            found.push(unescape(point));
         }
     }
     let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
     for path in swaps.lines().skip(1).filter_map(|line| line.split_whitespace().next()) {
         use std::os::unix::fs::MetadataExt;
-        if fs::metadata(path).is_ok_and(|found| numbers.contains(&found.rdev())) {
+        if fs::metadata(unescape(path)).is_ok_and(|found| numbers.contains(&found.rdev())) {
             found.push("swap".into());
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_blanks_become_blanks() {
+        assert_eq!(unescape(r"/mnt/my\040disk\134"), r"/mnt/my disk\");
+        assert_eq!(unescape(r"/mnt/odd\9\04"), r"/mnt/odd\9\04");
+    }
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use self::probe::{Modes, NoRing, make_ring};
+use self::probe::{Made, Modes, NoRing, make_ring};
 use self::ring::{Descriptor, Reaped, Ring};
 use self::slots::InFlight;
 use super::route::{Route, Routes};
@@ -31,14 +31,16 @@ use crate::pool::PoolMemory;
 /// Devices that get registered files, two places each.
 const FIXED_DEVICES: u32 = 64;
 
-/// Times that an operation is queued again when the kernel says so, before that is an error.
-const MAX_AGAIN: u32 = 1000;
+/// Times that an operation is queued again when the kernel could not start it, before that is an
+/// error.
+const MAX_AGAIN: u32 = 16;
 
 /// Threads of the kernel's worker pool, for operations that cannot be started without blocking.
 const MAX_WORKERS: u32 = 4;
 
 /// Locked memory is given back some time after its ring was closed: worth a few tries.
-const REGISTER_TRIES: u32 = 4;
+const REGISTER_TRIES: u32 = 6;
+const REGISTER_PAUSE: Duration = Duration::from_millis(20);
 
 /// A device, its routes, and whether its descriptors are registered.
 #[derive(Debug)]
@@ -47,7 +49,8 @@ struct Attached {
     fixed: bool,
 }
 
-/// See the module.
+/// See the module. Made on any thread; from its first wait on it belongs to the thread that waited,
+/// and a wait on another one fails.
 pub struct UringBackend {
     ring: Ring,
     devices: Vec<Option<Attached>>,
@@ -70,16 +73,14 @@ impl UringBackend {
     /// memory or descriptors ran out.
     pub fn new(memory: &PoolMemory, depth: u32) -> Result<Self, OpenError> {
         let resource = |error: io::Error| OpenError::Resource(error);
-        // One entry more, for the wake-up.
-        let made = make_ring(depth.clamp(1, 16_384) + 1);
-        let (ring, modes, entries) = made.map_err(|reason| match reason {
+        let Made { ring, modes, depth } = make_ring(depth).map_err(|reason| match reason {
             NoRing::Unavailable(reason) => OpenError::Unavailable { reason },
             NoRing::Resource(error) => OpenError::Resource(error),
         })?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC).map_err(|errno| resource(errno.into()))?;
-        let depth = usize::try_from(entries - 1).unwrap_or(1);
+        let depth = usize::try_from(depth).unwrap_or(1);
         let mut ring = Ring::new(ring, depth, memory, wake.as_raw_fd());
-        register_pool(&mut ring);
+        register_pool(&mut ring, memory);
         let fixed_files = ring.register_files(FIXED_DEVICES * 2).is_ok();
         if let Err(error) = ring.limit_workers(MAX_WORKERS) {
             tracing::debug!(%error, "the kernel's workers are not limited");
@@ -99,7 +100,7 @@ impl UringBackend {
 
     /// Whether the pool is registered as a fixed buffer.
     pub fn has_fixed_buffer(&self) -> bool {
-        self.ring.fixed_buffer
+        self.ring.has_fixed_buffer()
     }
 
     /// Completions that named no operation in flight.
@@ -141,40 +142,74 @@ impl UringBackend {
         }
     }
 
-    /// Takes the end of an operation in; puts it back in line if the kernel said so.
+    /// Takes the end of a request in: completes its operation, or puts it in line again.
     fn ended(&mut self, name: u64, result: i32, done: &mut Vec<Completion>) -> io::Result<()> {
-        let Some(kept) = self.ring.slots.find(name) else {
-            self.strays += 1;
-            tracing::error!(name, result, "a completion names no operation in flight");
-            return Ok(());
-        };
-        let (slot, route) = (kept.op.device(), kept.route);
-        let again = match -result {
-            libc::EAGAIN | libc::EINTR if kept.again < MAX_AGAIN => {
-                kept.again += 1;
-                true
-            }
-            libc::EINVAL if route == Route::Direct => {
-                let allowed = self.attached(slot).is_some_and(|a| a.routes.direct_refused());
-                if let Some(kept) = self.ring.slots.find(name).filter(|_| allowed) {
-                    kept.route = Route::Cached;
-                }
-                allowed
-            }
-            _ => false,
-        };
-        if again {
-            let route = self.ring.slots.find(name).map_or(route, |kept| kept.route);
-            if let Some(descriptor) = self.descriptor(slot, route) {
-                return self.ring.queue_again(name, descriptor);
-            }
+        if let Ok(count) = u32::try_from(result) {
+            return self.complete(name, Ok(count), done);
         }
-        if let Some(InFlight { id, op, .. }) = self.ring.slots.take(name) {
-            let result = u32::try_from(result).map_err(|_| Errno::new(-result));
-            done.push(Completion { id, result, buffer: op.into_buffer() });
+        let errno = -result;
+        match self.next_step(name, errno) {
+            Step::End => self.complete(name, Err(Errno::new(errno)), done),
+            Step::Pause { long } => self.ring.queue_pause(name, long),
+            Step::Again(descriptor) => self.ring.queue_again(name, descriptor),
+        }
+    }
+
+    fn complete(
+        &mut self,
+        name: u64,
+        result: Result<u32, Errno>,
+        done: &mut Vec<Completion>,
+    ) -> io::Result<()> {
+        match self.ring.slots.take(name) {
+            Some(InFlight { id, op, .. }) => {
+                done.push(Completion { id, result, buffer: op.into_buffer() });
+            }
+            None => {
+                self.strays += 1;
+                tracing::error!(name, ?result, "a completion names no operation in flight");
+            }
         }
         Ok(())
     }
+
+    /// What becomes of an operation that ended with an error.
+    fn next_step(&mut self, name: u64, errno: i32) -> Step {
+        let Some(kept) = self.ring.slots.find(name) else { return Step::End };
+        let (slot, mut route) = (kept.op.device(), kept.route);
+        let paused = std::mem::take(&mut kept.paused);
+        match errno {
+            libc::ETIME if paused => {}
+            libc::EAGAIN | libc::EINTR if kept.again < MAX_AGAIN => {
+                kept.again += 1;
+                if kept.again > 1 {
+                    kept.paused = true;
+                    return Step::Pause { long: kept.again > 2 };
+                }
+            }
+            libc::EINVAL | libc::EOPNOTSUPP if route == Route::Direct => {
+                if !self.attached(slot).is_some_and(|attached| attached.routes.direct_refused()) {
+                    return Step::End;
+                }
+                route = Route::Cached;
+                if let Some(kept) = self.ring.slots.find(name) {
+                    kept.route = route;
+                }
+            }
+            _ => return Step::End,
+        }
+        self.descriptor(slot, route).map_or(Step::End, Step::Again)
+    }
+}
+
+/// What becomes of an operation that ended with an error.
+enum Step {
+    /// The error is its result.
+    End,
+    /// It is tried again a little later.
+    Pause { long: bool },
+    /// It is tried again at once, on this descriptor.
+    Again(Descriptor),
 }
 
 /// Where a device's descriptor lies in the table of registered files.
@@ -183,21 +218,36 @@ fn place(slot: Slot, route: Route) -> u32 {
 }
 
 /// Registers the pool, or goes on without: the same results, a little slower.
-fn register_pool(ring: &mut Ring) {
-    for _ in 0..REGISTER_TRIES {
+fn register_pool(ring: &mut Ring, memory: &PoolMemory) {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
+    let bytes = u64::try_from(memory.address().1).unwrap_or(u64::MAX);
+    // More than the limit never fits, but for those who may pass over it.
+    let tries = if limit.is_none_or(|limit| bytes <= limit) { REGISTER_TRIES } else { 1 };
+    for attempt in 1..=tries {
         match ring.register_pool() {
             Ok(()) => return,
-            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => std::thread::yield_now(),
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
+                if attempt < tries {
+                    pause();
+                }
+            }
             Err(error) => {
                 tracing::debug!(%error, "the pool is not registered");
                 return;
             }
         }
     }
-    tracing::info!(
+    tracing::debug!(
+        bytes,
+        limit,
         "the pool is not registered as a fixed buffer: the limit on locked memory (ulimit -l) is \
          too low for it"
     );
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing tells when locked memory is given back")]
+fn pause() {
+    std::thread::sleep(REGISTER_PAUSE);
 }
 
 impl Backend for UringBackend {
@@ -214,7 +264,6 @@ impl Backend for UringBackend {
         let routes = Routes::new(device);
         let mut fixed = self.fixed_files && u32::from(slot.0) < FIXED_DEVICES;
         if fixed {
-            self.ring.enable().map_err(|error| Errno::from_io(&error))?;
             for route in [Route::Cached, Route::Direct] {
                 let file = routes.descriptor(route).map_or(-1, AsRawFd::as_raw_fd);
                 self.registrations += 1;
@@ -231,8 +280,11 @@ impl Backend for UringBackend {
             return;
         };
         for route in [Route::Cached, Route::Direct] {
-            if attached.fixed && self.ring.set_file(place(slot, route), -1).is_err() {
-                tracing::debug!(?slot, "a registered file stays registered");
+            if attached.fixed {
+                self.registrations += 1;
+                if self.ring.set_file(place(slot, route), -1).is_err() {
+                    tracing::debug!(?slot, "a registered file stays registered");
+                }
             }
         }
     }
@@ -258,12 +310,10 @@ impl Backend for UringBackend {
         let Some(descriptor) = self.descriptor(slot, route) else {
             return Err(Box::new(Rejected { op }));
         };
-        let operation = InFlight { id, op, route, again: 0 };
-        if let Err(error) = self.ring.queue(operation, descriptor) {
-            // It stays in its slot, and the broken ring is found out by the next wait.
-            tracing::error!(%error, "the ring takes no request");
-        }
-        Ok(())
+        let operation = InFlight { id, op, route, again: 0, paused: false };
+        self.ring
+            .queue(operation, descriptor)
+            .map_err(|InFlight { op, .. }| Box::new(Rejected { op }))
     }
 
     fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion>) -> io::Result<()> {
@@ -292,7 +342,7 @@ impl Backend for UringBackend {
         format!(
             "{}, {}, {}, {} operations",
             self.modes.name(),
-            if self.ring.fixed_buffer { "fixed buffer" } else { "plain buffers" },
+            if self.has_fixed_buffer() { "fixed buffer" } else { "plain buffers" },
             if self.fixed_files { "fixed files" } else { "plain files" },
             self.depth
         )

@@ -5,7 +5,7 @@ use std::io;
 use io_uring::{IoUring, Probe, opcode};
 
 /// The operations that this backend cannot do without, with the kernel that brought them.
-const NEEDED: [(u8, &str); 7] = [
+const NEEDED: [(u8, &str); 8] = [
     (opcode::Read::CODE, "READ (5.6)"),
     (opcode::Write::CODE, "WRITE (5.6)"),
     (opcode::ReadFixed::CODE, "READ_FIXED (5.1)"),
@@ -13,10 +13,17 @@ const NEEDED: [(u8, &str); 7] = [
     (opcode::Fsync::CODE, "FSYNC (5.1)"),
     (opcode::Fallocate::CODE, "FALLOCATE (5.6)"),
     (opcode::AsyncCancel::CODE, "ASYNC_CANCEL (5.5)"),
+    (opcode::Timeout::CODE, "TIMEOUT (5.4)"),
 ];
 
-/// The smallest ring that is worth having.
-const MIN_ENTRIES: u32 = 8;
+/// The fewest operations in flight that are worth having.
+const MIN_DEPTH: u32 = 8;
+
+/// The most; the kernel's limit is 32768 entries.
+const MAX_DEPTH: u32 = 16_384;
+
+/// The most operations that one system call submits.
+const MAX_BATCH: u32 = 128;
 
 /// Sets of modes, newest first; an older kernel refuses what it does not know with `EINVAL`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,40 +57,59 @@ pub(super) enum NoRing {
     Resource(io::Error),
 }
 
-/// A disabled ring with at least the modes and operations needed, of `entries` entries or, if locked
-/// memory is short, fewer.
-pub(super) fn make_ring(entries: u32) -> Result<(IoUring, Modes, u32), NoRing> {
-    let mut size = entries.next_power_of_two().max(MIN_ENTRIES);
-    let mut last = io::Error::from_raw_os_error(libc::EINVAL);
-    while size >= MIN_ENTRIES {
-        for modes in Modes::ALL {
-            match build(modes, size) {
-                Ok(ring) => {
-                    check(&ring)?;
-                    return Ok((ring, modes, size));
-                }
-                Err(error) => last = error,
-            }
-            match last.raw_os_error() {
-                Some(libc::EINVAL) => {}
-                Some(libc::ENOMEM) => break,
-                Some(libc::EPERM | libc::ENOSYS | libc::EACCES) => {
-                    return Err(NoRing::Unavailable(format!("io_uring_setup: {last}")));
-                }
-                _ => return Err(NoRing::Resource(last)),
-            }
-        }
-        if last.raw_os_error() != Some(libc::ENOMEM) {
-            return Err(NoRing::Unavailable(format!("io_uring_setup: {last}")));
-        }
-        size /= 2;
-    }
-    Err(NoRing::Resource(last))
+/// A ring, and what it came out as.
+pub(super) struct Made {
+    pub(super) ring: IoUring,
+    pub(super) modes: Modes,
+    /// Operations that may be in flight.
+    pub(super) depth: u32,
 }
 
-fn build(modes: Modes, entries: u32) -> io::Result<IoUring> {
+/// A disabled ring with at least the modes and operations needed, for `depth` operations or, if
+/// locked memory is short, fewer.
+pub(super) fn make_ring(depth: u32) -> Result<Made, NoRing> {
+    let mut depth = depth.clamp(1, MAX_DEPTH);
+    loop {
+        match make_with(depth) {
+            Err(NoRing::Resource(error))
+                if error.raw_os_error() == Some(libc::ENOMEM) && depth > MIN_DEPTH =>
+            {
+                depth = (depth / 2).max(MIN_DEPTH);
+            }
+            Ok((ring, modes)) => return Ok(Made { ring, modes, depth }),
+            Err(other) => return Err(other),
+        }
+    }
+}
+
+/// The newest modes that the kernel takes.
+fn make_with(depth: u32) -> Result<(IoUring, Modes), NoRing> {
+    let mut last = io::Error::from_raw_os_error(libc::EINVAL);
+    for modes in Modes::ALL {
+        match build(modes, depth) {
+            Ok(ring) => {
+                check(&ring)?;
+                return Ok((ring, modes));
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => last = error,
+            Err(error) => {
+                last = error;
+                break;
+            }
+        }
+    }
+    Err(match last.raw_os_error() {
+        Some(libc::EINVAL | libc::EPERM | libc::ENOSYS | libc::EACCES) => {
+            NoRing::Unavailable(format!("io_uring_setup: {last}"))
+        }
+        _ => NoRing::Resource(last),
+    })
+}
+
+fn build(modes: Modes, depth: u32) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
-    builder.dontfork().setup_r_disabled().setup_cqsize(entries * 2);
+    // One completion for each operation, and some for wake-ups and cancelling: it never overflows.
+    builder.dontfork().setup_r_disabled().setup_cqsize((depth + 8).next_power_of_two());
     match modes {
         Modes::Deferred => {
             builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
@@ -94,7 +120,8 @@ fn build(modes: Modes, entries: u32) -> io::Result<IoUring> {
         }
         Modes::Plain => {}
     }
-    builder.build(entries)
+    // Ring memory is locked memory, too; what does not fit the queue is submitted in two goes.
+    builder.build(depth.next_power_of_two().clamp(MIN_DEPTH, MAX_BATCH))
 }
 
 fn check(ring: &IoUring) -> Result<(), NoRing> {
@@ -108,15 +135,17 @@ fn check(ring: &IoUring) -> Result<(), NoRing> {
     }
     match NEEDED.iter().find(|(code, _)| !probe.is_supported(*code)) {
         Some((_, name)) => unavailable(format!("the kernel lacks {name}")),
-        None => try_out(),
+        None => try_out(ring),
     }
 }
 
-/// Some sandboxes let a ring be made and refuse to enter it.
-fn try_out() -> Result<(), NoRing> {
-    let trial = IoUring::new(MIN_ENTRIES).map_err(NoRing::Resource)?;
-    match trial.submit() {
-        Ok(_) => Ok(()),
-        Err(error) => Err(NoRing::Unavailable(format!("io_uring_enter: {error}"))),
+/// Some sandboxes let a ring be made and refuse to enter it. One that is still disabled answers
+/// `EBADFD`.
+fn try_out(ring: &IoUring) -> Result<(), NoRing> {
+    match ring.submit() {
+        Err(error) if error.raw_os_error() != Some(libc::EBADFD) => {
+            Err(NoRing::Unavailable(format!("io_uring_enter: {error}")))
+        }
+        Ok(_) | Err(_) => Ok(()),
     }
 }

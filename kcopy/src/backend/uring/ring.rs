@@ -7,10 +7,12 @@
 //! 2. If the ring must be dropped with operations in flight that do not end, the slots are leaked:
 //!    their pages, and the arena behind them, then live for ever.
 //! 3. Descriptors named by a request are kept open by the backend until the request has ended: a
-//!    device is detached only when nothing is in flight on it.
+//!    device is detached only when nothing is in flight on it. (And the kernel takes a reference of
+//!    its own when a request is submitted.)
 //! 4. The registered buffer is the arena, which `memory` keeps alive longer than the ring (field
 //!    order: the ring is dropped first).
 //! 5. The word that wake-ups are read into is boxed, and leaked with the slots if need be.
+//! 6. The lengths of pauses are statics.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -21,7 +23,7 @@ use io_uring::types::{FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, squeue, types};
 
 use super::slots::{InFlight, Slots};
-use crate::backend::{Op, ZeroMethod};
+use crate::backend::{Op, Window, ZeroMethod};
 use crate::pool::PoolMemory;
 
 /// The name of the request that waits for wake-ups.
@@ -29,6 +31,12 @@ const WAKE: u64 = u64::MAX;
 
 /// The name of requests that nobody waits for.
 const NOBODY: u64 = u64::MAX - 1;
+
+/// Before the second and the later tries of an operation that the kernel could not start.
+static PAUSES: [Timespec; 2] = [Timespec::new().nsec(50_000), Timespec::new().nsec(1_000_000)];
+
+/// The most bytes that the kernel registers as one buffer.
+const BUFFER: usize = 1 << 30;
 
 /// A descriptor as the ring knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +64,8 @@ pub(super) struct Ring {
     wake_word: Box<u64>,
     wake_armed: bool,
     wake_fd: RawFd,
-    pub(super) fixed_buffer: bool,
+    /// Where the registered pool begins; `None`: it is not registered.
+    fixed: Option<usize>,
     memory: PoolMemory,
     enabled: bool,
     pub(super) enters: u64,
@@ -70,22 +79,32 @@ impl Ring {
             wake_word: Box::new(0),
             wake_armed: false,
             wake_fd,
-            fixed_buffer: false,
+            fixed: None,
             memory: memory.clone(),
             enabled: false,
             enters: 0,
         }
     }
 
-    /// Registers the pool as one fixed buffer.
+    /// Registers the pool as a fixed buffer (as several, if it is larger than one can be).
     pub(super) fn register_pool(&mut self) -> io::Result<()> {
         let (address, len) = self.memory.address();
-        let buffer =
-            libc::iovec { iov_base: std::ptr::without_provenance_mut(address), iov_len: len };
+        let buffers: Vec<_> = (0..len)
+            .step_by(BUFFER)
+            .map(|start| libc::iovec {
+                iov_base: std::ptr::without_provenance_mut(address + start),
+                iov_len: BUFFER.min(len - start),
+            })
+            .collect();
         // SAFETY: the memory outlives the ring (4).
-        unsafe { self.ring.submitter().register_buffers(&[buffer]) }?;
-        self.fixed_buffer = true;
+        unsafe { self.ring.submitter().register_buffers(&buffers) }?;
+        self.fixed = Some(address);
         Ok(())
+    }
+
+    /// Whether the pool is registered.
+    pub(super) fn has_fixed_buffer(&self) -> bool {
+        self.fixed.is_some()
     }
 
     pub(super) fn register_files(&self, places: u32) -> io::Result<()> {
@@ -100,15 +119,27 @@ impl Ring {
         self.ring.submitter().register_iowq_max_workers(&mut [bounded, bounded])
     }
 
-    /// Queues the request of a kept operation.
-    pub(super) fn queue(&mut self, operation: InFlight, on: Descriptor) -> io::Result<()> {
+    /// Queues the request of an operation and keeps the operation; hands it back if the ring takes
+    /// no more.
+    pub(super) fn queue(&mut self, operation: InFlight, on: Descriptor) -> Result<(), InFlight> {
         let name = self.slots.keep(operation);
-        self.queue_again(name, on)
+        if let Err(error) = self.queue_again(name, on) {
+            tracing::error!(%error, "the ring takes no request");
+            // The kernel has not seen it.
+            return self.slots.take(name).map_or(Ok(()), Err);
+        }
+        Ok(())
+    }
+
+    /// Queues a pause after which the operation `name` is reaped with `ETIME`.
+    pub(super) fn queue_pause(&mut self, name: u64, long: bool) -> io::Result<()> {
+        let entry = opcode::Timeout::new(&raw const PAUSES[usize::from(long)]).build();
+        self.push(&entry.user_data(name))
     }
 
     /// Queues the request of the operation `name`, once more.
     pub(super) fn queue_again(&mut self, name: u64, on: Descriptor) -> io::Result<()> {
-        let fixed = self.fixed_buffer;
+        let fixed = self.fixed;
         let Some(kept) = self.slots.find(name) else { return Ok(()) };
         let entry = match on {
             Descriptor::Fixed(place) => request(&mut kept.op, types::Fixed(place), fixed),
@@ -139,6 +170,9 @@ impl Ring {
             Err(error) => match error.raw_os_error() {
                 // Time is up, a signal came, or completions are to be taken out first.
                 Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+                Some(libc::EEXIST) => Err(io::Error::other(
+                    "a ring can be used by the thread that used it first only",
+                )),
                 _ => Err(error),
             },
         }
@@ -260,16 +294,37 @@ impl Ring {
     }
 }
 
+/// Bytes in memory, and the registered buffer that they lie in, if one holds them all.
+#[derive(Clone, Copy)]
+struct Bytes {
+    address: *mut u8,
+    len: u32,
+    buffer: Option<u16>,
+}
+
+impl Bytes {
+    fn new(address: *mut u8, window: Window, fixed: Option<usize>) -> Self {
+        let len = window.len;
+        let buffer = fixed.and_then(|base| {
+            let first = address.addr() - base;
+            let last = first + len as usize - 1;
+            u16::try_from(first / BUFFER).ok().filter(|_| first / BUFFER == last / BUFFER)
+        });
+        Self { address, len, buffer }
+    }
+}
+
 /// The request of an operation on a descriptor.
-fn request(op: &mut Op, on: impl UseFd, fixed: bool) -> squeue::Entry {
+fn request(op: &mut Op, on: impl UseFd, fixed: Option<usize>) -> squeue::Entry {
     match op {
         Op::Read { offset, pages, window, .. } => {
-            // The window was checked against the pages when the operation was made.
+            // The range is checked against the pages here: memory outside is never named.
             let address = pages[window.range()].as_mut_ptr();
-            on.read(address, window.len, *offset, fixed)
+            on.read(Bytes::new(address, *window, fixed), *offset)
         }
         Op::Write { offset, pages, window, .. } => {
-            on.write(pages[window.range()].as_ptr(), window.len, *offset, fixed)
+            let address = pages[window.range()].as_ptr().cast_mut();
+            on.write(Bytes::new(address, *window, fixed), *offset)
         }
         Op::Zero { offset, len, method, .. } => {
             let mode = match method {
@@ -288,8 +343,8 @@ fn request(op: &mut Op, on: impl UseFd, fixed: bool) -> squeue::Entry {
 
 /// Requests on either kind of descriptor: the crate's own trait for that is sealed.
 trait UseFd {
-    fn read(self, address: *mut u8, len: u32, offset: u64, fixed: bool) -> squeue::Entry;
-    fn write(self, address: *const u8, len: u32, offset: u64, fixed: bool) -> squeue::Entry;
+    fn read(self, into: Bytes, offset: u64) -> squeue::Entry;
+    fn write(self, from: Bytes, offset: u64) -> squeue::Entry;
     fn fallocate(self, mode: i32, offset: u64, len: u64) -> squeue::Entry;
     fn fsync(self) -> squeue::Entry;
 }
@@ -297,25 +352,23 @@ trait UseFd {
 macro_rules! use_fd {
     ($kind:ty) => {
         impl UseFd for $kind {
-            fn read(self, address: *mut u8, len: u32, offset: u64, fixed: bool) -> squeue::Entry {
-                if fixed {
-                    opcode::ReadFixed::new(self, address, len, 0).offset(offset).build()
-                } else {
-                    opcode::Read::new(self, address, len).offset(offset).build()
+            fn read(self, into: Bytes, offset: u64) -> squeue::Entry {
+                let Bytes { address, len, buffer } = into;
+                match buffer {
+                    Some(index) => {
+                        opcode::ReadFixed::new(self, address, len, index).offset(offset).build()
+                    }
+                    None => opcode::Read::new(self, address, len).offset(offset).build(),
                 }
             }
 
-            fn write(
-                self,
-                address: *const u8,
-                len: u32,
-                offset: u64,
-                fixed: bool,
-            ) -> squeue::Entry {
-                if fixed {
-                    opcode::WriteFixed::new(self, address, len, 0).offset(offset).build()
-                } else {
-                    opcode::Write::new(self, address, len).offset(offset).build()
+            fn write(self, from: Bytes, offset: u64) -> squeue::Entry {
+                let Bytes { address, len, buffer } = from;
+                match buffer {
+                    Some(index) => {
+                        opcode::WriteFixed::new(self, address, len, index).offset(offset).build()
+                    }
+                    None => opcode::Write::new(self, address, len).offset(offset).build(),
                 }
             }
 

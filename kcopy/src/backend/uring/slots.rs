@@ -17,6 +17,8 @@ pub(super) struct InFlight {
     pub(super) route: Route,
     /// Times that the kernel said "again".
     pub(super) again: u32,
+    /// Its request is a pause before the next try.
+    pub(super) paused: bool,
 }
 
 /// See the module.
@@ -68,7 +70,7 @@ mod tests {
 
     fn flush(id: u64) -> InFlight {
         let op = Op::Flush { device: Slot(0) };
-        InFlight { id: OpId(id), op, route: Route::Cached, again: 0 }
+        InFlight { id: OpId(id), op, route: Route::Cached, again: 0, paused: false }
     }
 
     #[test]
