@@ -167,3 +167,50 @@ fn outcomes_come_out_of_a_channel_with_their_context() {
     seen.sort_unstable();
     assert_eq!(seen, (0..50).collect::<Vec<_>>());
 }
+
+#[test]
+fn jobs_that_race_with_close_are_answered_or_refused() {
+    for round in 0..300 {
+        let client = client(4);
+        let (accepted, answered) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let template = job(4096);
+                    for _ in 0..50 {
+                        let answered = Arc::clone(&answered);
+                        let callback = move |_| {
+                            answered.fetch_add(1, Ordering::SeqCst);
+                        };
+                        match client.submit(template.clone(), callback) {
+                            Ok(()) => accepted.fetch_add(1, Ordering::SeqCst),
+                            Err(error) => {
+                                assert_eq!(error, SubmitError::Closed);
+                                break;
+                            }
+                        };
+                    }
+                });
+            }
+            for _ in 0..round {
+                std::hint::spin_loop();
+            }
+            client.close();
+        });
+        assert_eq!(answered.load(Ordering::SeqCst), accepted.load(Ordering::SeqCst));
+    }
+}
+
+#[test]
+fn a_bounded_close_inside_a_callback_does_not_wait() {
+    let client = client(16);
+    let (sender, receiver) = mpsc::channel();
+    let inner = client.clone();
+    client
+        .submit(job(4096), move |_| {
+            sender.send(inner.close_within(Duration::from_secs(3600)).is_err()).unwrap();
+        })
+        .unwrap();
+    assert!(receiver.recv_timeout(Duration::from_secs(10)).unwrap());
+    assert_eq!(client.close_within(Duration::from_secs(10)), Ok(()));
+}
