@@ -288,6 +288,7 @@ impl Client {
         job: Job,
         callback: impl FnOnce(Outcome) + Send + 'static,
     ) -> Result<(), SubmitError> {
+        let _entered = self.0.shared.enter();
         let submission = self.checked(job, Callback::new(callback))?;
         if std::thread::current().id() == self.0.engine_thread {
             return self.try_send(submission).map_err(|(error, _)| error);
@@ -322,9 +323,11 @@ impl Client {
                 callback(outcome);
             }
         });
+        let entered = self.0.shared.enter();
         let sent = self
             .checked(job.clone(), envelope)
             .and_then(|submission| self.try_send(submission).map_err(|(error, _)| error));
+        drop(entered);
         let Err(error) = sent else { return Ok(()) };
         let callback = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
         match callback {
@@ -433,7 +436,7 @@ impl Client {
     }
 
     fn checked(&self, job: Job, callback: Callback) -> Result<Submission, SubmitError> {
-        let checked = if self.0.closed.load(Ordering::Acquire) {
+        let checked = if self.0.closed.load(Ordering::SeqCst) {
             Err(SubmitError::Closed)
         } else {
             door::check(&job, self.0.house)
@@ -498,7 +501,7 @@ impl Client {
 
 impl Inner {
     fn begin_close(&self) {
-        if !self.closed.swap(true, Ordering::AcqRel) && self.control.send(Control::Close).is_ok() {
+        if !self.closed.swap(true, Ordering::SeqCst) && self.control.send(Control::Close).is_ok() {
             self.waker.wake();
         }
     }

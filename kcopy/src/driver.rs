@@ -1,5 +1,6 @@
 //! The engine thread of a client: takes submissions in, turns the service, ends when told to.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub(crate) enum Control {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) doorbell: Doorbell,
+    /// Callers inside a submit call: see [`Shared::enter`].
+    submitting: AtomicUsize,
     pub(crate) stats: Mutex<Stats>,
     /// Tasks that wait for room in the queue.
     pub(crate) waiting: Mutex<Vec<Waker>>,
@@ -49,7 +52,28 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new() -> Self {
-        Self { doorbell: Doorbell::new(), stats: Mutex::default(), waiting: Mutex::default() }
+        Self {
+            doorbell: Doorbell::new(),
+            submitting: AtomicUsize::new(0),
+            stats: Mutex::default(),
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// A caller is about to look whether the client is closed and to send a job, until the guard is
+    /// dropped.
+    ///
+    /// The engine thread does not end while somebody is inside: a bounded channel keeps what was
+    /// sent to it when its receiver goes, and such a job would never be answered. One who enters
+    /// after the engine has looked finds the client closed (both sides are sequentially
+    /// consistent).
+    pub(crate) fn enter(&self) -> Submitting<'_> {
+        self.submitting.fetch_add(1, Ordering::SeqCst);
+        Submitting(&self.submitting)
+    }
+
+    fn nobody_submits(&self) -> bool {
+        self.submitting.load(Ordering::SeqCst) == 0
     }
 
     /// Wakes the tasks that wait for room.
@@ -60,6 +84,16 @@ impl Shared {
         for task in tasks {
             task.wake();
         }
+    }
+}
+
+/// A caller inside a submit call.
+#[derive(Debug)]
+pub(crate) struct Submitting<'a>(&'a AtomicUsize);
+
+impl Drop for Submitting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -79,12 +113,18 @@ impl Driver {
     pub(crate) fn run(mut self) {
         loop {
             self.take_control();
+            // Looked at before the queue: what they sent is then seen there.
+            let last = self.closing && self.shared.nobody_submits();
             let taken = self.take_jobs();
             if taken > 0 {
                 self.shared.room_was_made();
             }
-            if self.closing && taken == 0 && self.service.is_idle() && self.nothing_waits() {
+            if last && taken == 0 && self.service.is_idle() && self.nothing_waits() {
                 break;
+            }
+            if self.closing && !last {
+                // Somebody is about to send: let them.
+                std::thread::yield_now();
             }
             self.turn();
         }

@@ -12,7 +12,7 @@ use loom::thread;
 use crate::doorbell::Doorbell;
 use crate::pool::Pool;
 use crate::sync::Arc;
-use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 /// Switches away from a thread that could go on, at most. It keeps the run in seconds.
 const PREEMPTIONS: usize = 3;
@@ -189,8 +189,8 @@ mod pool {
 mod closing {
     use super::*;
 
-    /// The channel of jobs: a send fails once the receiver is gone, and what was sent before is
-    /// dropped with it, which answers the jobs (`Callback::drop`).
+    /// The bounded channel of jobs: a send fails once the receiver is gone, but what was sent before
+    /// stays in it, unanswered.
     #[derive(Default)]
     struct Jobs {
         waiting: Mutex<(usize, bool)>,
@@ -213,11 +213,8 @@ mod closing {
             self.waiting.lock().unwrap().0 == 0
         }
 
-        /// The receiver is dropped: the number of jobs that are answered by that.
-        fn disconnect(&self) -> usize {
-            let mut state = self.waiting.lock().unwrap();
-            state.1 = true;
-            std::mem::take(&mut state.0)
+        fn drop_receiver(&self) {
+            self.waiting.lock().unwrap().1 = true;
         }
     }
 
@@ -228,6 +225,7 @@ mod closing {
         /// The message on the control channel.
         close: Mutex<bool>,
         closed: AtomicBool,
+        submitting: AtomicUsize,
     }
 
     impl Client {
@@ -238,23 +236,30 @@ mod closing {
                 jobs: Jobs::default(),
                 close: Mutex::new(false),
                 closed: AtomicBool::new(false),
+                submitting: AtomicUsize::new(0),
             })
         }
 
         /// `Client::submit`: whether the job was accepted.
         fn submit(&self) -> bool {
-            if self.closed.load(Ordering::Acquire) || !self.jobs.send() {
-                return false;
-            }
-            if self.bell.must_wake() {
+            self.submitting.fetch_add(1, Ordering::SeqCst);
+            let accepted = !self.is_closed() && self.jobs.send();
+            if accepted && self.bell.must_wake() {
                 self.alarm.ring();
             }
-            true
+            self.submitting.fetch_sub(1, Ordering::SeqCst);
+            accepted
+        }
+
+        /// A sequentially consistent load: as a read-modify-write, for loom takes plain loads for
+        /// acquiring ones.
+        fn is_closed(&self) -> bool {
+            self.closed.fetch_or(false, Ordering::SeqCst)
         }
 
         /// `Client::begin_close`.
         fn begin_close(&self) {
-            if !self.closed.swap(true, Ordering::AcqRel) {
+            if !self.closed.swap(true, Ordering::SeqCst) {
                 *self.close.lock().unwrap() = true;
                 self.alarm.ring();
             }
@@ -265,10 +270,14 @@ mod closing {
             let (mut answered, mut closing) = (0, false);
             loop {
                 closing |= std::mem::take(&mut *self.close.lock().unwrap());
+                let last = closing && self.submitting.fetch_add(0, Ordering::SeqCst) == 0;
                 let taken = self.jobs.take();
                 answered += taken;
-                if closing && taken == 0 && self.jobs.is_empty() {
+                if last && taken == 0 && self.jobs.is_empty() {
                     break;
+                }
+                if closing && !last {
+                    thread::yield_now();
                 }
                 self.bell.doze();
                 let told = *self.close.lock().unwrap();
@@ -277,8 +286,8 @@ mod closing {
                 }
                 self.bell.rise();
             }
-            answered += self.jobs.take();
-            answered + self.jobs.disconnect()
+            self.jobs.drop_receiver();
+            answered
         }
     }
 

@@ -168,6 +168,8 @@ fn outcomes_come_out_of_a_channel_with_their_context() {
     assert_eq!(seen, (0..50).collect::<Vec<_>>());
 }
 
+/// A job that was sent while the engine thread ended stayed in the channel, and whoever waited for
+/// its answer waited for ever. Now the thread ends when nobody is about to send any more.
 #[test]
 fn jobs_that_race_with_close_are_answered_or_refused() {
     for round in 0..300 {
