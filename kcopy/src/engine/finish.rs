@@ -108,7 +108,9 @@ impl Engine {
             return;
         }
         let flush = job.job.flags.contains(Flags::FLUSH) && !job.cancelled;
-        if flush && !self.config.breaks(Mutation::CallbackBeforeFlush) {
+        if flush && self.config.breaks(Mutation::CallbackBeforeFlush) {
+            self.jobs[key].flushes = Some(0);
+        } else if flush {
             self.start_flushes(key);
             if self.jobs[key].flushes.is_some_and(|count| count > 0) {
                 return;

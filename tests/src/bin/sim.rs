@@ -1,40 +1,73 @@
 //! `sim`: the simulation at length.
-#![expect(clippy::print_stdout, reason = "a program")]
-use tests::sim::{durable, failing, generate, report::Report, resuming, run, small};
-fn main() {
-    let mut args = std::env::args().skip(1);
-    let what = args.next().expect("what");
-    let mut report = Report::default();
-    match what.as_str() {
-        "small" => report = small::everything(None),
-        "durable" => report = durable::everything(1, 100_000, None),
-        "resume1" => {
-            let seed = args.next().expect("seed").parse().expect("seed");
-            println!("{:?}", resuming::plan(seed));
-            resuming::one(seed, None, &mut report);
+//!
+//! ```text
+//! sim everyday            the counts of the test plan, in a few minutes
+//! sim long                the long form, hours
+//! sim fixed               a short run, always the same
+//! sim fresh               a short run with new seeds, printed
+//! sim mutants             takes every rule of order away and sees that it is missed
+//! sim replay ID           one run again: a seed, or the name that a violation was printed with
+//! ```
+//!
+//! The exit status is 0 if no rule was broken, 1 if one was, 2 if the arguments are wrong.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tests::sim::report::Report;
+use tests::sim::{mutants, suite};
+
+const USAGE: &str = "usage: sim everyday | long | fixed | fresh | mutants | replay ID";
+
+fn main() -> ExitCode {
+    // What a run panics with is told with its name; the traces of it only hide that.
+    std::panic::set_hook(Box::new(|_| {}));
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let report = match args[..] {
+        ["everyday"] => suite::everything(suite::EVERYDAY),
+        ["long"] => suite::everything(suite::LONG),
+        ["fixed"] => suite::everything(suite::Volume::short(0)),
+        ["fresh"] => {
+            let first = fresh_seed();
+            say(&format!("seeds from {first} on"));
+            suite::everything(suite::Volume::short(first))
         }
-        "resume" => report = resuming::everything(1, 1_000_000, None),
-        "nth" => report = failing::everything(1),
-        "replay" => {
-            let id = args.next().expect("id");
-            let scenario =
-                failing::find(&id).unwrap_or_else(|| generate::scenario(id.parse().expect("seed")));
-            println!("{scenario:?}");
-            report.check(|| id, || run::run(&scenario, None));
-        }
-        _ => {
-            let from: u64 = args.next().map_or(0, |a| a.parse().expect("a number"));
-            let count: u64 = args.next().map_or(1, |a| a.parse().expect("a number"));
-            for seed in from..from + count {
-                let scenario = generate::scenario(seed);
-                report.check(|| seed.to_string(), || run::run(&scenario, None));
-            }
-        }
-    }
-    for v in &report.violations {
-        println!("{v}");
-    }
-    for (a, b) in report.counts() {
-        println!("{a}: {b}");
-    }
+        ["mutants"] => mutants::everything(),
+        ["replay", id] => match replay(id) {
+            Some(report) => report,
+            None => return usage(),
+        },
+        _ => return usage(),
+    };
+    conclude(&report)
+}
+
+fn usage() -> ExitCode {
+    say(USAGE);
+    ExitCode::from(2)
+}
+
+fn replay(id: &str) -> Option<Report> {
+    say(&suite::describe(id)?);
+    suite::replay(id)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a seed that was not there before")]
+fn fresh_seed() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map(|time| time.as_nanos());
+    u64::try_from(since.unwrap_or(0) & u128::from(u64::MAX >> 16)).unwrap_or(0)
+}
+
+/// Prints what was found and what was tried; nobody reading is no failure of the simulation.
+fn say(text: &str) {
+    let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
+fn conclude(report: &Report) -> ExitCode {
+    report.violations.iter().for_each(|violation| say(&violation.to_string()));
+    report.counts().for_each(|(what, count)| say(&format!("{count:>10} {what}")));
+    say(&format!("{:>10} violations", report.failures));
+    if report.failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

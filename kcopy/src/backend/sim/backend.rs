@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::disk::{Data, DiskId, WriteEnd};
@@ -32,6 +31,7 @@ pub struct SimBackend {
     /// Completions that no operation stands behind any more.
     strays: Vec<Completion>,
     bell: Arc<Bell>,
+    threaded: bool,
 }
 
 /// An operation in flight.
@@ -55,11 +55,35 @@ impl Pending {
 }
 
 #[derive(Debug, Default)]
-struct Bell(AtomicBool);
+struct Bell {
+    rung: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Bell {
+    fn rung(&self) -> MutexGuard<'_, bool> {
+        self.rung.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it was rung since the last time.
+    fn take(&self) -> bool {
+        std::mem::take(&mut *self.rung())
+    }
+
+    /// Sleeps until it is rung, at most `limit`.
+    fn sleep(&self, limit: Option<Duration>) {
+        let (rung, quiet) = (self.rung(), |rung: &mut bool| !*rung);
+        match limit {
+            Some(limit) => drop(self.changed.wait_timeout_while(rung, limit, quiet)),
+            None => drop(self.changed.wait_while(rung, quiet)),
+        }
+    }
+}
 
 impl Wake for Bell {
     fn wake(&self) {
-        self.0.store(true, Ordering::Release);
+        *self.rung() = true;
+        self.changed.notify_one();
     }
 }
 
@@ -74,7 +98,17 @@ impl SimBackend {
             pending: Vec::new(),
             strays: Vec::new(),
             bell: Arc::default(),
+            threaded: false,
         }
+    }
+
+    /// For a [`crate::Client`], whose engine has a thread of its own: a wait that nothing in flight
+    /// can end sleeps until it is woken, instead of returning at once. Runs are then no longer a
+    /// function of the seed alone.
+    #[must_use]
+    pub fn threaded(mut self) -> Self {
+        self.threaded = true;
+        self
     }
 
     fn check_slot(&self, state: &mut State, id: OpId, device: Slot) -> Option<DiskId> {
@@ -477,7 +511,7 @@ impl Backend for SimBackend {
         if state.epoch != self.epoch {
             return Err(io::Error::other("the simulated machine lost its power"));
         }
-        let woken = self.bell.0.swap(false, Ordering::AcqRel);
+        let woken = self.bell.take();
         let some = woken || !self.strays.is_empty();
         for mut stray in std::mem::take(&mut self.strays) {
             // A stranger names nothing that is in flight, also nothing that was begun since.
@@ -491,6 +525,10 @@ impl Backend for SimBackend {
             match timeout {
                 Some(limit) => state.now = state.now.after_nanos(nanos(limit)),
                 None => state.stalls += 1,
+            }
+            drop(state);
+            if self.threaded {
+                self.bell.sleep(timeout);
             }
             return Ok(());
         }
