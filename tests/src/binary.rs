@@ -60,7 +60,6 @@ impl Finished {
     /// # Panics
     ///
     /// When it is another, with all that the program said.
-    #[must_use]
     pub fn expect_code(self, code: i32) -> Self {
         assert_eq!(
             self.code(),

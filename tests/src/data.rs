@@ -91,6 +91,20 @@ pub fn overwrite(path: &Path, seed: u64, len: u64) {
     file.sync_all().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
+/// Writes the first `len` bytes of the stream of `seed` over `len` bytes at `position` of a file
+/// or device that is there already.
+///
+/// # Panics
+///
+/// When it cannot be written.
+pub fn overwrite_at(path: &Path, seed: u64, position: u64, len: usize) {
+    File::options()
+        .write(true)
+        .open(path)
+        .and_then(|file| file.write_all_at(&bytes(seed, len), position))
+        .unwrap_or_else(|error| panic!("{} at {position}: {error}", path.display()));
+}
+
 /// The first `len` bytes at `position` of a file or device.
 ///
 /// # Panics

@@ -285,9 +285,7 @@ fn tell(
         screen.problem(&format!("interrupted: {} were compared", human(work.done)));
         screen.hint("--skip, --seek and --count compare the rest");
     }
-    if args.json {
-        screen.json(report);
-    } else {
+    if !args.json {
         work.others.iter().for_each(|other| tell_other(screen, work, other));
         if report.equal {
             let speed = rate(work.done, report.seconds).map_or(0, |rate| rate);
@@ -299,11 +297,12 @@ fn tell(
             ));
         }
     }
-    match pumped {
+    let exit = match pumped {
         Pumped::Interrupted => Exit::Interrupted,
         Pumped::All if report.equal => Exit::Done,
         Pumped::All | Pumped::Refused(_) => Exit::Failed,
-    }
+    };
+    if args.json { screen.json(report, exit) } else { exit }
 }
 
 /// In what an other differs.

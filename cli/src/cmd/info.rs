@@ -68,11 +68,9 @@ pub(crate) fn run(args: &InfoArgs, screen: Screen) -> Result<Exit, Failure> {
         devices,
     };
     if args.json {
-        screen.json(&report);
-    } else {
-        screen.result(&text(&report));
+        return Ok(screen.json(&report, Exit::Done));
     }
-    Ok(Exit::Done)
+    Ok(screen.result(&text(&report), Exit::Done))
 }
 
 /// The smallest client: only to see which backend is chosen.

@@ -321,8 +321,9 @@ fn tell(args: &JobsArgs, screen: Screen, report: &Report, flush: Option<Fault>) 
         Exit::Done
     };
     if args.json {
-        screen.json(report);
-    } else if exit == Exit::Done {
+        return screen.json(report, exit);
+    }
+    if exit == Exit::Done {
         screen.summary(&format!(
             "{} copies, {} in {:.2} s, {} copies/s, {}",
             report.jobs,

@@ -233,8 +233,9 @@ fn tell(
         screen.hint("run the same command again; what is zero already is zeroed once more");
     }
     if args.json {
-        screen.json(report);
-    } else if exit == Exit::Done {
+        return screen.json(report, exit);
+    }
+    if exit == Exit::Done {
         let count = work.targets.len();
         let speed = rate(report.bytes, report.seconds)
             .map_or_else(String::new, |rate| format!(", {}/s", human(rate)));

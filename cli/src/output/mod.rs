@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal, Write};
 use serde::Serialize;
 
 use crate::args::{Choice, Talk};
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 pub(crate) mod escape;
 pub(crate) mod progress;
@@ -76,20 +76,29 @@ impl Screen {
     /// Lines of the result for people, unless they want none.
     pub(crate) fn summary(self, text: &str) {
         if self.is_chatty() {
-            print(text);
+            self.result(text, Exit::Done);
         }
     }
 
-    /// Lines that were asked for.
-    pub(crate) fn result(self, text: &str) {
-        print(text);
+    /// Lines that were asked for; `exit`, or a failure if they cannot be printed.
+    pub(crate) fn result(self, text: &str, exit: Exit) -> Exit {
+        match raw(format!("{text}\n").as_bytes()) {
+            Ok(()) => exit,
+            Err(error) => {
+                self.problem(&format!("cannot print the result: {error}"));
+                if exit == Exit::Done { Exit::Failed } else { exit }
+            }
+        }
     }
 
-    /// The result as JSON.
-    pub(crate) fn json(self, value: &impl Serialize) {
+    /// The result as JSON; `exit`, or a failure if it cannot be printed.
+    pub(crate) fn json(self, value: &impl Serialize, exit: Exit) -> Exit {
         match serde_json::to_string(value) {
-            Ok(text) => print(&text),
-            Err(error) => self.problem(&format!("cannot print the result as JSON: {error}")),
+            Ok(text) => self.result(&text, exit),
+            Err(error) => {
+                self.problem(&format!("cannot make JSON of the result: {error}"));
+                Exit::Failed
+            }
         }
     }
 }
@@ -100,13 +109,7 @@ fn colors_are_welcome() -> bool {
     !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-fn print(text: &str) {
-    let mut out = io::stdout().lock();
-    // The reader went away: it has what it wanted.
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
-}
-
-/// A page, a script or another text, as it is.
+/// A page, a script or another text, as it is. A reader that went away has what it wanted.
 pub(crate) fn raw(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {

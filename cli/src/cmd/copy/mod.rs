@@ -36,8 +36,8 @@ use crate::exit::{Exit, Failure};
 use crate::output::{Phase, Progress, Screen, name};
 use crate::signals::Interrupt;
 
-/// Chunks without a map: large ones cost least.
-const CHUNK: u64 = 16 << 20;
+/// The smallest chunk.
+const LEAST_CHUNK: u64 = 64 << 10;
 
 pub(crate) fn run(args: &CopyArgs, screen: Screen) -> Result<Exit, Failure> {
     let wanted = engine::check(&args.engine)?;
@@ -110,9 +110,11 @@ fn existing(planned: &Planned) -> Option<&Device> {
 }
 
 fn plan(args: &CopyArgs, checked: &Checked, pool: u64) -> Plan {
-    let chunk = if args.map.is_some() { 64 << 10 } else { CHUNK };
-    // Enough to fill the pool twice, so that the engine never waits for us.
-    let outstanding = (pool.saturating_mul(2) / chunk).clamp(4, 256);
+    // One chunk fills the pool, the next one waits: the engine never does. Not more, because the
+    // engine serves all of them in turns. With a limit, what is on its way is a quarter of a
+    // second: so much is lost by an interruption.
+    let limit = args.rate.map_or(u64::MAX, |rate| rate.0 / 8).max(LEAST_CHUNK);
+    let chunk = pool.clamp(1 << 20, 64 << 20).min(limit).next_multiple_of(LEAST_CHUNK);
     Plan {
         source: checked.source.clone(),
         skip: checked.skip,
@@ -120,7 +122,7 @@ fn plan(args: &CopyArgs, checked: &Checked, pool: u64) -> Plan {
         len: checked.len,
         sparse: args.sparse == Sparse::Auto,
         go_on: args.continue_on_error,
-        outstanding: usize::try_from(outstanding).unwrap_or(4),
+        chunk,
     }
 }
 
@@ -131,12 +133,17 @@ fn feed(
     (found, plan): (Option<Found>, &Plan),
     epoch: Epoch,
 ) -> Result<Feed, Failure> {
-    let settings = (plan.outstanding, args.map_interval);
+    // As many chunks of the map as two of ours.
+    let settings = |map: &MapFile| {
+        let count = (plan.chunk.saturating_mul(2) / map.identity().chunk.max(1)).clamp(2, 256);
+        (usize::try_from(count).unwrap_or(2), args.map_interval)
+    };
     if let Some(Found { map, store }) = found {
+        let settings = settings(&map);
         return Ok(Feed::mapped(map, store, settings, epoch));
     }
     let Some(path) = args.map.as_ref().filter(|_| checked.len > 0) else {
-        return Ok(Feed::plain(checked.len, CHUNK, epoch));
+        return Ok(Feed::plain(checked.len, plan.chunk, epoch));
     };
     let failed = |error: &dyn std::fmt::Display| {
         Failure::failed(format!("cannot make the map {}: {error}", name(path)))
@@ -148,6 +155,7 @@ fn feed(
         .map_err(|error| failed(&error))?;
     let map = MapFile::new(identity).map_err(|error| failed(&error))?;
     let store = MapStore::create(path).map_err(|error| failed(&error))?;
+    let settings = settings(&map);
     Ok(Feed::mapped(map, store, settings, epoch))
 }
 

@@ -171,8 +171,9 @@ impl Report {
             end.tell_interrupted(screen, args);
         }
         if args.json {
-            screen.json(self);
-        } else if exit == Exit::Done {
+            return screen.json(self, exit);
+        }
+        if exit == Exit::Done {
             screen.summary(&self.summary());
         }
         exit
@@ -354,6 +355,10 @@ impl End {
                 screen.problem(&format!("interrupted: the first {done} of {total} are done"));
                 let (skip, seek) = (self.plan.skip, self.plan.seek);
                 let left = self.plan.len - self.prefix;
+                if self.prefix == 0 {
+                    screen.hint("run it again; with --map FILE it would go on where it stopped");
+                    return;
+                }
                 screen.hint(&format!(
                     "to go on: the same command with --skip {} --seek {} --count {left}; with \
                      --map FILE it would go on by itself",

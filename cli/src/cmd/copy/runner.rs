@@ -30,6 +30,9 @@ use crate::signals::Interrupt;
 /// Time between two looks at the signals and the clock.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
+/// Chunks on their way at once, without a map.
+const OUTSTANDING: usize = 2;
+
 /// What is to be copied, and how.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -41,8 +44,8 @@ pub(crate) struct Plan {
     pub(crate) sparse: bool,
     /// Errors end nothing.
     pub(crate) go_on: bool,
-    /// Chunks on their way at once.
-    pub(crate) outstanding: usize,
+    /// Bytes in a chunk, without a map.
+    pub(crate) chunk: u64,
 }
 
 /// A destination and what became of it.
@@ -210,7 +213,7 @@ impl<'a> Runner<'a> {
     /// Gives the engine enough to do; `true` if the feed has nothing more.
     fn fill(&mut self) -> bool {
         loop {
-            match self.feed.next(self.chunks.len() < self.plan.outstanding) {
+            match self.feed.next(self.chunks.len() < OUTSTANDING) {
                 Next::Copy(chunk) => self.start(chunk),
                 Next::Flush => {
                     let all = (0..self.targets.len()).collect();

@@ -1,0 +1,204 @@
+//! The command on real block devices: loop devices of both sector sizes, and what can be wrong with
+//! a device.
+
+use std::path::Path;
+use std::process::Command;
+
+use tests::binary::{LIMIT, kcopy, run};
+use tests::loopdev::{Attach, LoopDevice};
+use tests::{data, tmp};
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("paths of the tests are text")
+}
+
+fn disk(dir: &Path, name: &str, size: u64, logical_block: u32) -> LoopDevice {
+    LoopDevice::create_with(dir, name, size, Attach { logical_block, ..Attach::default() })
+}
+
+fn refused(arguments: &[&str], expected: &str) {
+    let done = kcopy(arguments).expect_code(2);
+    assert!(done.stderr.contains(expected), "{}", done.stderr);
+    assert!(done.stderr.contains("\nhint: "), "{}", done.stderr);
+}
+
+#[test]
+fn root_devices_of_both_sector_sizes_are_copied_direct_and_durable() {
+    let dir = tmp::on_disk();
+    let size = 8 << 20;
+    for block in [512, 4096] {
+        let source = disk(dir.path(), "source", size, block);
+        let one = disk(dir.path(), "one", size + 4096, 512);
+        let two = disk(dir.path(), "two", size, 4096);
+        data::overwrite(source.path(), 1, size);
+        data::overwrite(one.path(), 2, size + 4096);
+        let report = kcopy([
+            "copy",
+            "--json",
+            "--verify",
+            "--direct",
+            "always",
+            text(source.path()),
+            text(one.path()),
+            text(two.path()),
+        ])
+        .expect_code(0)
+        .json();
+        assert_eq!(report["direct"], true);
+        assert_eq!(report["source"]["bytes_read"], size);
+        data::expect_equal((source.path(), 0), (one.path(), 0), size);
+        data::expect_equal((source.path(), 0), (two.path(), 0), size);
+        let tail = 4096;
+        let mut expected = vec![0; tail];
+        data::fill(2, size, &mut expected);
+        assert_eq!(data::read_at(one.path(), size, tail), expected, "the tail is kept");
+    }
+}
+
+#[test]
+fn root_odd_offsets_on_devices_are_byte_exact() {
+    let dir = tmp::on_disk();
+    let size = 4 << 20;
+    let mut random = data::Random::new(3);
+    for block in [512, 4096] {
+        let source = disk(dir.path(), "source", size, block);
+        let copy = disk(dir.path(), "copy", size, 4096);
+        data::overwrite(source.path(), 1, size);
+        for _ in 0..6 {
+            data::overwrite(copy.path(), 2, size);
+            let (skip, seek) = (random.below(9000), random.below(9000));
+            let count = 1 + random.below(1 << 20);
+            let [skip_text, seek_text, count_text] = [skip, seek, count].map(|n| n.to_string());
+            kcopy([
+                "copy",
+                "-q",
+                "--verify",
+                "--skip",
+                &skip_text,
+                "--seek",
+                &seek_text,
+                "--count",
+                &count_text,
+                text(source.path()),
+                text(copy.path()),
+            ])
+            .expect_code(0);
+            data::expect_equal((source.path(), skip), (copy.path(), seek), count);
+            let whole = usize::try_from(size).unwrap();
+            let (before, after) = (data::bytes(2, whole), data::read_at(copy.path(), 0, whole));
+            let (start, end) =
+                (usize::try_from(seek).unwrap(), usize::try_from(seek + count).unwrap());
+            assert!(before[..start] == after[..start] && before[end..] == after[end..]);
+        }
+    }
+}
+
+#[test]
+fn root_zeros_and_holes_land_on_a_device() {
+    let dir = tmp::on_disk();
+    let size = 8 << 20;
+    let source = dir.path().join("sparse");
+    std::fs::File::create(&source).unwrap().set_len(size).unwrap();
+    data::overwrite_at(&source, 1, 3 << 20, 5000);
+    let copy = disk(dir.path(), "copy", size, 512);
+    data::overwrite(copy.path(), 2, size);
+    kcopy(["copy", "-q", "--verify", text(&source), text(copy.path())]).expect_code(0);
+    data::expect_equal((&source, 0), (copy.path(), 0), size);
+    data::overwrite(copy.path(), 2, size);
+    kcopy(["zero", "-q", "--seek", "513", "--count", "1000001", text(copy.path())]).expect_code(0);
+    assert_eq!(data::read_at(copy.path(), 513, 1_000_001), vec![0; 1_000_001]);
+    let whole = data::bytes(2, 2_000_000);
+    assert_eq!(data::read_at(copy.path(), 0, 513), whole[..513]);
+    assert_eq!(data::read_at(copy.path(), 1_000_514, 999_486), whole[1_000_514..]);
+}
+
+#[test]
+fn root_unfit_devices_are_refused_without_a_trace() {
+    let dir = tmp::on_disk();
+    let size = 4 << 20;
+    let source = disk(dir.path(), "source", size, 512);
+    data::overwrite(source.path(), 1, size);
+    let new = dir.path().join("new");
+    let small = disk(dir.path(), "small", size - 4096, 512);
+    let path = text(source.path());
+    refused(&["copy", path, text(&new), text(small.path())], "too small");
+    let locked = LoopDevice::create_with(
+        dir.path(),
+        "locked",
+        size,
+        Attach { read_only: true, ..Attach::default() },
+    );
+    refused(&["copy", path, text(&new), text(locked.path())], "read-only");
+    // The file behind the source, and a second device over it.
+    refused(&["copy", path, text(&new), text(source.backing())], "shares its storage");
+    let twin = LoopDevice::over(source.backing(), Attach::default());
+    refused(&["copy", path, text(&new), text(twin.path())], "shares its storage");
+    let four = disk(dir.path(), "four", size, 4096);
+    let target = text(four.path());
+    refused(
+        &["copy", "--direct", "always", "--seek", "512", "--count", "4096", path, target],
+        "multiple of 4096",
+    );
+    refused(&["copy", "--direct", "always", "--count", "512", path, target], "multiple of 4096");
+    assert!(!new.exists());
+    assert_eq!(data::read_at(four.path(), 0, 4096), vec![0; 4096]);
+}
+
+/// A mounted file system that is unmounted on drop.
+struct Mounted<'a> {
+    device: &'a LoopDevice,
+    place: std::path::PathBuf,
+}
+
+impl<'a> Mounted<'a> {
+    fn new(device: &'a LoopDevice, place: &Path) -> Self {
+        let made = run(Command::new("mkfs.ext4").arg("-q").arg(device.path()), LIMIT);
+        made.expect_code(0);
+        std::fs::create_dir(place).unwrap();
+        run(Command::new("mount").arg(device.path()).arg(place), LIMIT).expect_code(0);
+        Self { device, place: place.to_owned() }
+    }
+}
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        let done = run(Command::new("umount").arg(&self.place), LIMIT);
+        assert_eq!(done.code(), 0, "{}: {}", self.device.path().display(), done.stderr);
+    }
+}
+
+#[test]
+fn root_mounted_device_is_refused_by_name_of_its_place() {
+    let dir = tmp::on_disk();
+    let device = disk(dir.path(), "disk", 16 << 20, 512);
+    let source = dir.path().join("source");
+    data::write_file(&source, 1, 4096);
+    let mounted = Mounted::new(&device, &dir.path().join("mnt"));
+    let place = text(&mounted.place).to_owned();
+    refused(&["copy", text(&source), text(device.path())], &format!("mounted on {place}"));
+    refused(&["zero", text(device.path())], "mounted on");
+    let told = kcopy(["info", text(device.path())]).expect_code(0).stdout;
+    assert!(told.contains("mounted on"), "{told}");
+}
+
+#[test]
+fn root_full_disk_fails_alone_with_1_and_says_where() {
+    let dir = tmp::on_disk();
+    let device = disk(dir.path(), "disk", 16 << 20, 512);
+    let mounted = Mounted::new(&device, &dir.path().join("mnt"));
+    let source = dir.path().join("source");
+    data::write_file(&source, 1, 24 << 20);
+    let (full, good) = (mounted.place.join("copy"), dir.path().join("copy"));
+    let done = kcopy(["copy", "--json", "--verify", text(&source), text(&full), text(&good)])
+        .expect_code(1);
+    assert!(done.stderr.contains(text(&full)), "{}", done.stderr);
+    assert!(done.stderr.contains("No space left on device"), "{}", done.stderr);
+    assert!(done.stderr.contains("hint: make room"), "{}", done.stderr);
+    let report = done.json();
+    let errors: Vec<_> = (0..2).map(|i| &report["destinations"][i]["error"]).collect();
+    assert_eq!(errors[0]["errno"], rustix::io::Errno::NOSPC.raw_os_error());
+    assert!(errors[0]["sector"].is_u64() && errors[0]["message"].is_string(), "{report}");
+    assert!(errors[1].is_null(), "the other destination is done: {report}");
+    data::expect_equal((&source, 0), (&good, 0), 24 << 20);
+    std::fs::remove_file(&full).unwrap();
+}

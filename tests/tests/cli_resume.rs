@@ -1,0 +1,114 @@
+//! kill -9 at random times: a copy with a map goes on, what the map claims is true, and the copy
+//! is whole in the end.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use kcopy::resume::MapFile;
+use tests::binary::kcopy;
+use tests::{data, kcopy_binary, tmp};
+
+const SIZE: u64 = 3_000_001;
+
+/// Kills in all; a copy that is done begins again with other bytes.
+const KILLS: u32 = 200;
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("paths of the tests are text")
+}
+
+/// Panics unless every chunk that the map claims is on every destination; returns their number.
+fn expect_claims_are_true(map: &Path, source: &Path, copies: [&Path; 2]) -> u64 {
+    let Ok(bytes) = std::fs::read(map) else { return 0 };
+    let map = MapFile::parse(&bytes).expect("a map is whole whenever its program is killed");
+    let identity = map.identity();
+    let claimed: Vec<u64> = (0..identity.chunks()).filter(|i| map.claimed().contains(*i)).collect();
+    for index in &claimed {
+        let offset = index * identity.chunk;
+        let len = identity.chunk.min(identity.length - offset);
+        for copy in copies {
+            data::expect_equal((source, offset), (copy, offset), len);
+        }
+    }
+    claimed.len() as u64
+}
+
+#[test]
+fn copy_killed_200_times_goes_on_and_the_map_never_lies() {
+    let dir = tmp::on_disk();
+    let [source, one, two, map] = ["source", "1", "2", "map"].map(|name| dir.path().join(name));
+    let mut random = data::Random::new(0x6b69_6c6c);
+    let (mut seed, mut resumed, mut finished) = (1, 0u32, 0u32);
+    data::write_file(&source, seed, SIZE);
+    let mut kills = 0;
+    while kills < KILLS {
+        let mut child = Command::new(kcopy_binary())
+            .args(["copy", "-q", "--rate", "8MB", "--map-interval", "20", "--map", text(&map)])
+            .args([text(&source), text(&one), text(&two)])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (_sender, never) = std::sync::mpsc::channel::<()>();
+        let _ = never.recv_timeout(Duration::from_millis(5 + random.below(250)));
+        child.kill().unwrap();
+        let status = child.wait().unwrap();
+        if status.code().is_some() {
+            assert!(status.success(), "a run that was not killed in time: {status}");
+        } else {
+            kills += 1;
+        }
+        if status.success() || random.below(10) == 0 {
+            // Now without a kill: it goes on, and is whole.
+            kcopy([
+                "copy",
+                "-q",
+                "--verify",
+                "--map",
+                text(&map),
+                text(&source),
+                text(&one),
+                text(&two),
+            ])
+            .expect_code(0);
+            assert!(!map.exists(), "the map has served");
+            data::expect_equal((&source, 0), (&one, 0), SIZE);
+            data::expect_equal((&source, 0), (&two, 0), SIZE);
+            seed += 1;
+            finished += 1;
+            data::write_file(&source, seed, SIZE);
+        } else if expect_claims_are_true(&map, &source, [&one, &two]) > 0 {
+            resumed += 1;
+        }
+    }
+    assert!(resumed > 20 && finished > 5, "kills hit nothing: {resumed} and {finished}");
+}
+
+#[test]
+fn interrupted_copy_with_a_map_goes_on_with_the_same_command() {
+    let dir = tmp::on_disk();
+    let [source, copy, map] = ["source", "copy", "map"].map(|name| dir.path().join(name));
+    data::write_file(&source, 1, 20_000_000);
+    let child = Command::new(kcopy_binary())
+        .args(["copy", "--rate", "8MB", "--map", text(&map), text(&source), text(&copy)])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (_sender, never) = std::sync::mpsc::channel::<()>();
+    let _ = never.recv_timeout(Duration::from_millis(1200));
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("run the same command again"), "{said}");
+    let report =
+        kcopy(["copy", "--json", "--verify", "--map", text(&map), text(&source), text(&copy)])
+            .expect_code(0)
+            .json();
+    let resumed = report["resumed_bytes"].as_u64().unwrap();
+    assert!(resumed > 1_000_000, "{report}");
+    assert_eq!(report["bytes"].as_u64().unwrap() + resumed, 20_000_000);
+    data::expect_equal((&source, 0), (&copy, 0), 20_000_000);
+    assert!(!map.exists());
+}
