@@ -46,15 +46,16 @@ fn copy_killed_200_times_goes_on_and_the_map_never_lies() {
         let mut child = Command::new(kcopy_binary())
             .args(["copy", "-q", "--rate", "8MB", "--map-interval", "20", "--map", text(&map)])
             .args([text(&source), text(&one), text(&two)])
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let (_sender, never) = std::sync::mpsc::channel::<()>();
         let _ = never.recv_timeout(Duration::from_millis(5 + random.below(250)));
         child.kill().unwrap();
-        let status = child.wait().unwrap();
+        let output = child.wait_with_output().unwrap();
+        let (status, said) = (output.status, String::from_utf8_lossy(&output.stderr));
         if status.code().is_some() {
-            assert!(status.success(), "a run that was not killed in time: {status}");
+            assert!(status.success(), "a run that was not killed in time: {status}\n{said}");
         } else {
             kills += 1;
         }

@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::process::Command;
 
-use tests::binary::kcopy;
+use tests::binary::{LIMIT, kcopy, run};
 use tests::{data, tmp};
 
 const EDGES: [u64; 12] =
@@ -70,7 +71,8 @@ fn sparse_gigabyte_and_one_byte_stays_sparse() {
     data::overwrite_at(&source, 5, size - 1, 1);
     kcopy(["copy", "-q", "--verify", text(&source), text(&copy)]).expect_code(0);
     assert_eq!(copy.metadata().unwrap().len(), size);
-    data::expect_equal((&source, 0), (&copy, 0), size);
+    // Quicker than ours over so many zeros.
+    run(Command::new("cmp").args([&source, &copy]), LIMIT).expect_code(0);
     let blocks = std::os::unix::fs::MetadataExt::blocks(&copy.metadata().unwrap());
     assert!(blocks * 512 < 16 << 20, "{blocks} blocks of a sparse copy");
     kcopy(["compare", text(&source), text(&copy)]).expect_code(0);

@@ -108,7 +108,8 @@ pub(crate) fn run(args: &JobsArgs, screen: Screen) -> Result<Exit, Failure> {
 fn read_list(path: &Path, block: u64) -> Result<Vec<Line>, Failure> {
     let refused =
         |cause: &str| Failure::refused(format!("cannot read the list {}: {cause}", name(path)));
-    let bytes = std::fs::read(path).map_err(|error: io::Error| refused(&cause(&error)))?;
+    let bytes = std::fs::read(path)
+        .map_err(|error: io::Error| refused(&cause(&error)).hint("check the name of --list"))?;
     let mut lines = Vec::new();
     for (index, text) in bytes.split(|byte| *byte == b'\n').enumerate() {
         match parse_line(text, block) {
