@@ -1,0 +1,96 @@
+//! `kcopy` where something is withheld: io_uring refused, little lockable memory, no root.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+use tests::binary::{Finished, LIMIT, run};
+use tests::{data, kcopy_binary, tmp};
+
+const LEN: u64 = (24 << 20) + 513;
+const EPERM: &str = "1";
+const ENOSYS: &str = "38";
+const NOBODY: &str = "65534";
+
+/// A directory that everybody may use, with a source, and the program beside it.
+struct Room {
+    dir: TempDir,
+}
+
+impl Room {
+    fn create() -> Self {
+        let dir = tmp::on_disk();
+        let everybody = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(dir.path(), everybody).expect("a directory of ours");
+        // The build may lie where only its owner gets.
+        std::fs::copy(kcopy_binary(), dir.path().join("kcopy")).expect("a copy of the program");
+        data::write_file(&dir.path().join("source"), 1, LEN);
+        Self { dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// `kcopy copy --json OPTIONS source one two`, as the last words of `prefix`.
+    fn copy(&self, mut prefix: Command, options: &[&str]) -> Finished {
+        prefix.arg(self.path("kcopy")).args(["copy", "--json"]).args(options);
+        prefix.args(["source", "one", "two"].map(|name| self.path(name)));
+        run(&mut prefix, LIMIT)
+    }
+
+    fn expect_copied(&self) {
+        for name in ["one", "two"] {
+            data::expect_equal((&self.path("source"), 0), (&self.path(name), 0), LEN);
+        }
+    }
+}
+
+fn without_io_uring(room: &Room, errno: &str) -> Command {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("helpers/without-io-uring.c");
+    let program = room.path("without-io-uring");
+    let mut compiler = Command::new("cc");
+    let compiled = run(compiler.args(["-O1", "-Wall", "-o"]).arg(&program).arg(source), LIMIT);
+    assert_eq!(compiled.code(), 0, "{}", compiled.stderr);
+    let mut command = Command::new(program);
+    command.arg(errno);
+    command
+}
+
+/// Runs what follows as an ordinary user who may lock `bytes` of memory.
+fn with_lockable_memory(bytes: u64) -> Command {
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--memlock={bytes}:{bytes}"));
+    if rustix::process::geteuid().is_root() {
+        command.args(["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]);
+    }
+    command
+}
+
+#[test]
+fn refused_io_uring_means_threads() {
+    for errno in [EPERM, ENOSYS] {
+        let room = Room::create();
+        let done = room.copy(without_io_uring(&room, errno), &[]).expect_code(0);
+        assert_eq!(done.json()["backend"], "threads");
+        room.expect_copied();
+    }
+}
+
+#[test]
+fn refused_io_uring_is_an_error_for_those_who_insist() {
+    let room = Room::create();
+    let done = room.copy(without_io_uring(&room, EPERM), &["--backend", "io-uring"]).expect_code(2);
+    assert!(done.stderr.contains("io_uring"), "{}", done.stderr);
+    assert!(!room.path("one").exists(), "a refused command creates nothing");
+}
+
+#[test]
+fn little_lockable_memory_is_enough() {
+    for bytes in [8 << 20, 64 << 10, 0] {
+        let room = Room::create();
+        let done = room.copy(with_lockable_memory(bytes), &["--pool", "16MiB"]).expect_code(0);
+        assert!(done.json()["pool_peak_bytes"].as_u64().expect("a number") <= 16 << 20);
+        room.expect_copied();
+    }
+}
