@@ -3,12 +3,14 @@
 //! | module | gives |
 //! | --- | --- |
 //! | [`workload`] | a stream of 4 KiB jobs that never touch one another, kept at a fixed depth |
+//! | [`counts`] | what can be counted: bytes, pages, allocations, operations |
 //! | [`nop`] | a backend of io_uring requests that do nothing |
 //! | [`reference`](mod@reference) | the simplest io_uring copier: the mark to measure against |
 //! | [`threads`] | the simplest copier with threads |
 //! | [`ring`] | the io_uring under both |
 #![deny(unsafe_code)]
 
+pub mod counts;
 pub mod nop;
 pub mod reference;
 pub mod ring;
