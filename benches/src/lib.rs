@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`workload`] | a stream of 4 KiB jobs that never touch one another, kept at a fixed depth |
 //! | [`counts`] | what can be counted: bytes, pages, allocations, operations |
+//! | [`timed`](mod@timed) | what has to be timed: rates, lateness, throttle |
 //! | [`nop`] | a backend of io_uring requests that do nothing |
 //! | [`reference`](mod@reference) | the simplest io_uring copier: the mark to measure against |
 //! | [`threads`] | the simplest copier with threads |
@@ -15,4 +16,5 @@ pub mod nop;
 pub mod reference;
 pub mod ring;
 pub mod threads;
+pub mod timed;
 pub mod workload;

@@ -16,14 +16,15 @@ use kcopy::{Device, Extent, Job, LocalClient, SubmitError};
 /// Bytes of one job.
 pub const BLOCK: u64 = 4096;
 
-/// Blocks on each device of a [`Stream`].
-const BLOCKS: u64 = 1 << 22;
+/// Bytes of each device of a [`Stream`] on the null backend.
+const SIZE: u64 = 16 << 30;
 
 /// Two devices, and where the next job between them lies.
 #[derive(Debug)]
 pub struct Stream {
     from: Device,
     to: Device,
+    blocks: u64,
     next: u64,
     finished: Arc<AtomicU64>,
 }
@@ -32,23 +33,30 @@ impl Stream {
     /// Between two devices that the null backend knows.
     #[must_use]
     pub fn null() -> Self {
-        let size = BLOCKS * BLOCK;
-        Self::between(Device::null("from", size), Device::null("to", size))
+        Self::within(Device::null("from", SIZE), Device::null("to", SIZE), SIZE)
     }
 
-    /// Between two devices of at least 16 GiB.
+    /// From the first half of `bytes` bytes of one device to the second half of another (which may
+    /// be the same).
     #[must_use]
-    pub fn between(from: Device, to: Device) -> Self {
-        Self { from, to, next: 0, finished: Arc::new(AtomicU64::new(0)) }
+    pub fn within(from: Device, to: Device, bytes: u64) -> Self {
+        let blocks = bytes / BLOCK / 2;
+        Self { from, to, blocks, next: 0, finished: Arc::new(AtomicU64::new(0)) }
+    }
+
+    /// What counts the callbacks, for those who submit by themselves.
+    #[must_use]
+    pub fn counter(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.finished)
     }
 
     /// The next job.
     pub fn job(&mut self) -> Job {
         // An odd factor visits every second block once before any repeats.
-        let block = self.next.wrapping_mul(0x9E37_79B1) % (BLOCKS / 2) * 2;
+        let block = self.next.wrapping_mul(0x9E37_79B1) % (self.blocks / 2) * 2;
         self.next += 1;
-        let extent = |device| Extent::new(device, block * BLOCK, BLOCK);
-        Job::copy(extent(&self.from)).to(extent(&self.to))
+        let extent = |device, first: u64| Extent::new(device, (first + block) * BLOCK, BLOCK);
+        Job::copy(extent(&self.from, 0)).to(extent(&self.to, self.blocks))
     }
 
     /// Jobs whose callback was called.
