@@ -134,11 +134,19 @@ impl UringBackend {
         Some(discarded.map(|()| 0).map_err(|error| Errno::from_io(&error)))
     }
 
-    /// How many completions are worth waiting for, and how long, before going on with fewer.
-    fn want(&self, timeout: Option<Duration>) -> (usize, Option<Duration>) {
+    /// How many completions are worth waiting for at first.
+    ///
+    /// With many small operations on their way, one system call for each completion costs more
+    /// than the operation. So a call waits for a part of them, but only for a moment
+    /// ([`Ring::enter`]), and never for so many that the device runs out of work. With few on
+    /// their way, each counts.
+    fn want(&self, timeout: Option<Duration>) -> usize {
+        const MANY: usize = 32;
+        let in_flight = self.ring.slots.len();
         match timeout {
-            Some(Duration::ZERO) => (0, None),
-            other => (1, other),
+            Some(Duration::ZERO) => 0,
+            _ if in_flight < MANY => 1,
+            _ => in_flight / 3,
         }
     }
 
@@ -319,8 +327,7 @@ impl Backend for UringBackend {
     fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion>) -> io::Result<()> {
         let timeout = if self.ended.is_empty() { timeout } else { Some(Duration::ZERO) };
         done.append(&mut self.ended);
-        let (want, limit) = self.want(timeout);
-        self.ring.enter(want, limit)?;
+        self.ring.enter(self.want(timeout), timeout)?;
         while let Some(reaped) = self.ring.reap() {
             if let Reaped::Op { name, result } = reaped {
                 self.ended(name, result, done)?;

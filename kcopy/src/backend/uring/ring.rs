@@ -38,6 +38,10 @@ static PAUSES: [Timespec; 2] = [Timespec::new().nsec(50_000), Timespec::new().ns
 /// The most bytes that the kernel registers as one buffer.
 const BUFFER: usize = 1 << 30;
 
+/// How long to wait for several completions before one is enough, in microseconds: less than the
+/// time in which a fast disk works off the operations that make it worth waiting.
+const MOMENT: u32 = 200;
+
 /// A descriptor as the ring knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Descriptor {
@@ -148,7 +152,8 @@ impl Ring {
         self.push(&entry.user_data(name))
     }
 
-    /// Submits what is queued and waits for `want` completions, at most `timeout`.
+    /// Submits what is queued and waits for `want` completions, or for one after a
+    /// [`MOMENT`]; at most `timeout`.
     pub(super) fn enter(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<()> {
         self.enable()?;
         if !self.wake_armed {
@@ -158,12 +163,16 @@ impl Ring {
             return Ok(());
         }
         self.enters += 1;
-        let result = match timeout {
-            Some(limit) if want > 0 => {
-                let limit = Timespec::from(limit);
-                self.ring.submitter().submit_with_args(want, &SubmitArgs::new().timespec(&limit))
-            }
-            _ => self.ring.submitter().submit_and_wait(want),
+        // An older kernel knows no moment: there, one completion is enough.
+        let can_batch = want > 1 && self.ring.params().is_feature_min_timeout();
+        let want = if can_batch { want } else { want.min(1) };
+        let args = SubmitArgs::new().min_wait_usec(if can_batch { MOMENT } else { 0 });
+        let limit = timeout.map(Timespec::from);
+        let submitter = self.ring.submitter();
+        let result = match &limit {
+            Some(limit) if want > 0 => submitter.submit_with_args(want, &args.timespec(limit)),
+            None if can_batch => submitter.submit_with_args(want, &args),
+            _ => submitter.submit_and_wait(want),
         };
         match result {
             Ok(_) => Ok(()),
