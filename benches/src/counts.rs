@@ -47,8 +47,8 @@ pub fn bytes_read(bytes: u64, destinations: usize) -> u64 {
 pub fn pages_held(pages: u32) -> usize {
     let mut client = null_client(pages);
     let [from, to, too] = ["from", "to", "too"].map(|name| Device::null(name, 1 << 40));
-    for index in 0..2000u64 {
-        let len = [4096, 40 << 20, 512, 1 << 20, 12_345][index as usize % 5];
+    let lengths = [4096, 40 << 20, 512, 1 << 20, 12_345].into_iter().cycle();
+    for (index, len) in (0..2000u64).zip(lengths) {
         let extent = |device| Extent::new(device, index << 26, len);
         let job = Job::copy(extent(&from)).to(extent(&to)).to(extent(&too));
         client.submit(job, |outcome| assert!(outcome.is_ok())).expect("accepted");

@@ -14,7 +14,7 @@ use kcopy::engine::Config;
 use kcopy::pool::Pool;
 use kcopy::{BackendKind, Client, Device, Errno, Extent, Job, LocalClient, Throttle};
 
-use crate::workload::{Stream, null_client};
+use crate::workload::Stream;
 
 /// Jobs per second of a client that is turned by hand, `depth` jobs on their way.
 pub fn local_rate<B: Backend>(client: &mut LocalClient<B>, jobs: u64, depth: u64) -> f64 {

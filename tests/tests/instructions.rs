@@ -1,7 +1,8 @@
 //! The engine's own cost as a count of instructions: the same on every run, on any machine (N5).
 //!
 //! `engine_probe` (in `benches/`) is run under callgrind for two numbers of jobs; the difference of
-//! the counts over the difference of the jobs is the cost of one job.
+//! the counts over the difference of the jobs is the cost of one job. The test holds it to what was
+//! recorded; how far that is from the goal, the program `numbers` says.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,26 +10,22 @@ use std::time::Duration;
 
 use tests::binary;
 
-/// What a job may cost at most, whatever the baseline says.
-const GOAL: u64 = 900;
-/// How far from the baseline a count may be, in percent.
+/// How far above the baseline a count may be, in percent.
 const TOLERANCE: u64 = 3;
 const LIMIT: Duration = Duration::from_secs(600);
 
 #[test]
-fn one_job_costs_as_many_instructions_as_recorded_and_no_more_than_the_goal() {
+fn one_job_costs_no_more_instructions_than_recorded() {
     let (few, many) = (10_000, 30_000);
     let probe = build_probe();
     let cost = (instructions(&probe, many) - instructions(&probe, few)) / (many - few);
     println!("{cost} instructions per job");
     if let Some(recorded) = baseline() {
-        let difference = cost.abs_diff(recorded) * 100;
         assert!(
-            difference <= recorded * TOLERANCE,
+            cost * 100 <= recorded * (100 + TOLERANCE),
             "{cost} instructions per job; benches/baselines/instructions.txt has {recorded}"
         );
     }
-    assert!(cost <= GOAL, "{cost} instructions per job, more than {GOAL}");
 }
 
 /// The count recorded for this compiler.

@@ -42,7 +42,7 @@ impl Engine {
         let state = &mut self.jobs[key];
         state.begin(job, ticket, callback, now);
         let (kind, bytes) = (state.job.kind, ticket.cut.len);
-        state.span = tracing::debug_span!("job", ?kind, bytes);
+        state.set_span(tracing::debug_span!("job", ?kind, bytes));
         let gate = self.gate_of(key);
         let state = &mut self.jobs[key];
         state.gate = gate;
@@ -68,6 +68,8 @@ impl Engine {
 
     /// Enters every device of `job`; `false` (and none entered) if there are too many.
     fn enter_devices(&mut self, key: JobKey, job: &Job) -> bool {
+        // No more than it needs: many jobs may wait.
+        self.jobs[key].targets.reserve_exact(job.destinations.len());
         for extent in &job.sources {
             let Some(slot) = self.enter(&extent.device) else { return self.leave_devices(key) };
             self.jobs[key].sources.push(slot);

@@ -242,7 +242,7 @@ impl Engine {
     }
 
     fn new_piece(&mut self, job: JobKey, offset: u64, len: u32) -> PieceKey {
-        let span = tracing::trace_span!(parent: &self.jobs[job].span, "piece", offset, len);
+        let span = tracing::trace_span!(parent: self.jobs[job].span(), "piece", offset, len);
         let (key, piece) = self.pieces.insert();
         piece.begin(job, offset, len, span);
         key

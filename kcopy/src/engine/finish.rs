@@ -51,11 +51,11 @@ impl Engine {
     pub(super) fn abandon_piece(&mut self, key: PieceKey) {
         let piece = &self.pieces[key];
         let to = piece.offset + u64::from(piece.len);
-        self.jobs[piece.job].gap.add(piece.offset, to);
+        self.jobs[piece.job].leave_out(piece.offset, to);
         for other in &piece.merged {
             let job = &mut self.jobs[*other];
             let len = job.ticket.cut.len;
-            job.gap.add(0, len);
+            job.leave_out(0, len);
         }
         self.end_piece(key);
     }
@@ -133,7 +133,7 @@ impl Engine {
                 slots.push(target.slot);
             }
         }
-        self.jobs[key].flushes = Some(slots.len());
+        self.jobs[key].flushes = u32::try_from(slots.len()).ok();
         if let Some(errno) = self.broken {
             self.jobs[key].flushes = Some(0);
             for slot in slots {
@@ -236,7 +236,7 @@ fn outcome_of(job: &mut JobState) -> Outcome {
         destinations.push(destination(index));
     }
     let mut outcome = Outcome {
-        read: job.read_fault,
+        read: job.read_fault(),
         destinations,
         cancelled: job.cancelled,
         ..Outcome::default()
@@ -248,7 +248,7 @@ fn outcome_of(job: &mut JobState) -> Outcome {
         outcome.differences = sorted(differences);
     }
     if !outcome.is_ok() {
-        tracing::debug!(parent: &job.span, ?outcome, "job ended");
+        tracing::debug!(parent: job.span(), ?outcome, "job ended");
     }
     outcome
 }

@@ -1,5 +1,7 @@
 //! What the engine remembers: jobs, pieces, operations.
 
+use smallvec::SmallVec;
+
 use super::lane::Lane;
 use super::queue::{JobKey, Line};
 use crate::backend::{Slot, ZeroMethod};
@@ -93,9 +95,10 @@ pub(super) struct JobState {
     pub(super) ticket: Ticket,
     pub(super) callback: Option<Callback>,
     pub(super) since: Time,
-    pub(super) span: tracing::Span,
+    /// `None` while nobody listens: most jobs are never looked at.
+    span: Option<Box<tracing::Span>>,
     /// Slots of the sources.
-    pub(super) sources: Vec<Slot>,
+    pub(super) sources: SmallVec<[Slot; 8]>,
     pub(super) targets: Vec<Target>,
     /// Bytes handed out in pieces.
     pub(super) taken: u64,
@@ -113,19 +116,27 @@ pub(super) struct JobState {
     pub(super) alone: bool,
     /// Nothing is left but the callback.
     pub(super) ended: bool,
-    pub(super) read_fault: Option<(usize, Fault)>,
-    read_fault_at: u64,
-    /// Bytes that no destination got, because they were not read or not written any more.
-    pub(super) gap: Gap,
     /// Flushes that have not ended; `None` while there is still something to transfer.
-    pub(super) flushes: Option<usize>,
+    pub(super) flushes: Option<u32>,
     /// What few jobs have.
     pub(super) rare: Option<Box<Rare>>,
+}
+
+/// The first read fault of a job.
+#[derive(Clone, Copy, Debug)]
+struct ReadFault {
+    source: usize,
+    fault: Fault,
+    /// Where in the job.
+    at: u64,
 }
 
 /// What few jobs have, kept apart so that a waiting job stays small.
 #[derive(Debug, Default)]
 pub(super) struct Rare {
+    read_fault: Option<ReadFault>,
+    /// Bytes that no destination got, because they were not read or not written any more.
+    gap: Gap,
     /// Gated jobs: pieces that have not ended, in the order in which they were cut.
     pub(super) order: Vec<PieceKey>,
     pub(super) unreadable: Vec<((), JobRange)>,
@@ -142,8 +153,8 @@ impl Default for JobState {
             ticket: Ticket::default(),
             callback: None,
             since: Time::default(),
-            span: tracing::Span::none(),
-            sources: Vec::new(),
+            span: None,
+            sources: SmallVec::new(),
             targets: Vec::new(),
             taken: 0,
             pieces: 0,
@@ -154,9 +165,6 @@ impl Default for JobState {
             turn: 0,
             alone: false,
             ended: false,
-            read_fault: None,
-            read_fault_at: u64::MAX,
-            gap: Gap::default(),
             flushes: None,
             rare: None,
         }
@@ -180,9 +188,6 @@ impl JobState {
         self.turn = 0;
         self.alone = false;
         self.ended = false;
-        self.read_fault = None;
-        self.read_fault_at = u64::MAX;
-        self.gap = Gap::default();
         self.flushes = None;
     }
 
@@ -192,7 +197,7 @@ impl JobState {
         self.job.destinations.clear();
         self.job.transform = None;
         self.job.cancel = None;
-        self.span = tracing::Span::none();
+        self.span = None;
         self.sources.clear();
         self.targets.clear();
         self.rare = None;
@@ -231,10 +236,35 @@ impl JobState {
 
     /// Remembers a read fault of `source` at byte `at`, if it is the first in the order of bytes.
     pub(super) fn record_read(&mut self, source: usize, fault: Fault, at: u64) {
-        if at < self.read_fault_at {
-            self.read_fault = Some((source, fault));
-            self.read_fault_at = at;
+        let rare = self.rare();
+        if rare.read_fault.is_none_or(|first| at < first.at) {
+            rare.read_fault = Some(ReadFault { source, fault, at });
         }
+    }
+
+    /// The first read fault, in the order of bytes: of which source, and what.
+    pub(super) fn read_fault(&self) -> Option<(usize, Fault)> {
+        let first = self.rare.as_ref()?.read_fault?;
+        Some((first.source, first.fault))
+    }
+
+    /// Bytes `from..to` are on no destination: they were not read, or not written any more.
+    pub(super) fn leave_out(&mut self, from: u64, to: u64) {
+        self.rare().gap.add(from, to);
+    }
+
+    fn gap(&self) -> Gap {
+        self.rare.as_ref().map_or_else(Gap::default, |rare| rare.gap)
+    }
+
+    /// The span, while it is listened to.
+    pub(super) fn set_span(&mut self, span: tracing::Span) {
+        self.span = (!span.is_disabled()).then(|| Box::new(span));
+    }
+
+    /// The name of the span, if there is one.
+    pub(super) fn span(&self) -> Option<tracing::Id> {
+        self.span.as_ref().and_then(|span| span.id())
     }
 
     /// The unbroken run of bytes, from the end at which the copy began, that destination `index`
@@ -243,11 +273,11 @@ impl JobState {
         let (target, len) = (&self.targets[index], self.ticket.cut.len);
         match self.ticket.cut.direction {
             Direction::Forward => {
-                let end = self.taken.min(self.gap.low()).min(target.gap.low());
+                let end = self.taken.min(self.gap().low()).min(target.gap.low());
                 0..end
             }
             Direction::Backward => {
-                let start = (len - self.taken).max(self.gap.high()).max(target.gap.high());
+                let start = (len - self.taken).max(self.gap().high()).max(target.gap.high());
                 start.min(len)..len
             }
         }

@@ -39,14 +39,22 @@ impl<T: Default> Table<T> {
     /// A live entry, new or used again, that still holds what was left in it.
     pub(super) fn insert(&mut self) -> (usize, &mut T) {
         let key = self.free.pop().unwrap_or_else(|| {
+            self.grow();
             self.entries.push(Entry::default());
-            // So that a removal never allocates.
-            self.free.reserve(self.entries.len());
             self.entries.len() - 1
         });
         let entry = &mut self.entries[key];
         entry.live = true;
         (key, &mut entry.value)
+    }
+
+    /// Makes room for another entry, and a little more: entries are large, and many may be needed.
+    /// A removal never allocates.
+    fn grow(&mut self) {
+        if self.entries.len() == self.entries.capacity() {
+            self.entries.reserve_exact(8.max(self.entries.len() / 16));
+            self.free.reserve_exact(self.entries.capacity() - self.free.len());
+        }
     }
 
     /// Ends a live entry; what is left in it lies there until it is used again.
