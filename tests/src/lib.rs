@@ -39,3 +39,9 @@ pub fn require_root() {
          `tests/run --no-root`"
     );
 }
+
+/// The Rust of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+#[derive(Debug)]
+pub struct Readme;
