@@ -135,7 +135,9 @@ pub fn expect_equal(
         let step = usize::try_from(len - done).map_or(CHUNK, |left| left.min(CHUNK));
         let want = read_at(expected, expected_at + done, step);
         let have = read_at(found, found_at + done, step);
-        if let Some(differs) = want.iter().zip(&have).position(|(want, have)| want != have) {
+        if want != have {
+            let differs = want.iter().zip(&have).position(|(want, have)| want != have);
+            let differs = differs.expect("they differ");
             panic!(
                 "{} differs from {} at byte {} of {len}: {:#04x} instead of {:#04x}",
                 found.display(),
