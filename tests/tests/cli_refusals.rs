@@ -75,6 +75,7 @@ fn bad_input_is_refused_without_a_trace() {
         ("copy directory new", "is a directory"),
         ("copy pipe new", "is a pipe"),
         ("copy /dev/null new", "character device"),
+        ("copy /proc/version new", "does not know its size"),
         ("copy source new directory", "is a directory"),
         ("copy source new /dev/null", "character device"),
         ("copy source new source", "is the source"),

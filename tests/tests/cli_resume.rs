@@ -44,13 +44,13 @@ fn copy_killed_200_times_goes_on_and_the_map_never_lies() {
     let mut kills = 0;
     while kills < KILLS {
         let mut child = Command::new(kcopy_binary())
-            .args(["copy", "-q", "--rate", "8MB", "--map-interval", "20", "--map", text(&map)])
+            .args(["copy", "-q", "--rate", "16MB", "--map-interval", "20", "--map", text(&map)])
             .args([text(&source), text(&one), text(&two)])
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let (_sender, never) = std::sync::mpsc::channel::<()>();
-        let _ = never.recv_timeout(Duration::from_millis(5 + random.below(250)));
+        let _ = never.recv_timeout(Duration::from_millis(5 + random.below(150)));
         child.kill().unwrap();
         let output = child.wait_with_output().unwrap();
         let (status, said) = (output.status, String::from_utf8_lossy(&output.stderr));

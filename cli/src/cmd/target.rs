@@ -1,12 +1,12 @@
 //! What lies at the end of a path, found out without changing anything.
 
-use std::fs::Metadata;
-use std::io;
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use kcopy::Device;
-use kcopy::device::{Direct, OpenError, OpenErrorKind, OpenOptions};
+use kcopy::device::{BlockFacts, Direct, OpenError, OpenErrorKind, OpenOptions};
 
 use crate::args;
 use crate::exit::Failure;
@@ -94,9 +94,19 @@ pub(crate) fn existing(path: &Path, usage: Use) -> Result<Metadata, Failure> {
 /// Opens a source: a file or block device that exists and can be read.
 pub(crate) fn open_source(path: &Path, direct: args::Direct) -> Result<Device, Failure> {
     let metadata = existing(path, Use::Read)?;
-    classify(path, &metadata, Use::Read)?;
+    let kind = classify(path, &metadata, Use::Read)?;
+    if kind == Kind::File && metadata.len() == 0 && has_bytes(path) {
+        let refused = Use::Read.refused(path, "it does not know its size (a file of the kernel)");
+        return Err(refused.hint("cp can copy it"));
+    }
     let options = OpenOptions::source().direct(direct.into());
     Device::open(path, &options).map_err(|error| unopened(path, Use::Read, &error))
+}
+
+/// Whether there is something to read, whatever the size says.
+fn has_bytes(path: &Path) -> bool {
+    let mut byte = [0];
+    File::open(path).and_then(|mut file| file.read(&mut byte)).is_ok_and(|count| count > 0)
 }
 
 /// Opens a destination that exists. A block device is claimed for us alone.
@@ -143,6 +153,8 @@ fn unopened(path: &Path, usage: Use, error: &OpenError) -> Failure {
         }
         OpenErrorKind::NoDirect => refused("it does not take direct I/O (O_DIRECT)")
             .hint("use --direct auto, which goes through the page cache there"),
+        // Newer kernels forbid to write to what is mounted, whoever asks.
+        OpenErrorKind::Denied if is_used(path) => in_use(path, usage),
         OpenErrorKind::Denied => {
             refused(&told).hint("run it as a user who may, such as root for block devices")
         }
@@ -152,10 +164,20 @@ fn unopened(path: &Path, usage: Use, error: &OpenError) -> Failure {
     }
 }
 
+/// What the kernel knows about the use of a block device.
+fn users(path: &Path) -> BlockFacts {
+    let device = Device::open(path, &OpenOptions::source()).ok();
+    device.and_then(|device| device.block_facts()).unwrap_or_default()
+}
+
+fn is_used(path: &Path) -> bool {
+    let facts = users(path);
+    !facts.mounts.is_empty() || !facts.holders.is_empty()
+}
+
 /// Says who has it, if that can be told.
 fn in_use(path: &Path, usage: Use) -> Failure {
-    let facts = Device::open(path, &OpenOptions::source()).ok().and_then(|d| d.block_facts());
-    let facts = facts.unwrap_or_default();
+    let facts = users(path);
     let mut users: Vec<String> = Vec::new();
     for mount in &facts.mounts {
         users.push(match mount.as_str() {
