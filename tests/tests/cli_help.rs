@@ -10,7 +10,7 @@ use tests::{kcopy_binary, tmp};
 fn expect_golden(name: &str, found: &str) {
     let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("cli").join(name);
     if std::env::var_os("KCOPY_BLESS").is_some() {
-        std::fs::write(&path, found).unwrap();
+        std::fs::write(&path, found).expect("the fixture can be written");
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
