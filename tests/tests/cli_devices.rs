@@ -154,7 +154,7 @@ impl<'a> Mounted<'a> {
     fn new(device: &'a LoopDevice, place: &Path) -> Self {
         let made = run(Command::new("mkfs.ext4").arg("-q").arg(device.path()), LIMIT);
         made.expect_code(0);
-        std::fs::create_dir(place).unwrap();
+        std::fs::create_dir(place).expect("made for the test");
         run(Command::new("mount").arg(device.path()).arg(place), LIMIT).expect_code(0);
         Self { device, place: place.to_owned() }
     }

@@ -24,7 +24,7 @@ fn path(device: &LoopDevice) -> &str {
 }
 
 fn expect_untouched(device: &LoopDevice, seed: u64, size: u64) {
-    let size = usize::try_from(size).unwrap();
+    let size = usize::try_from(size).expect("small");
     assert_eq!(data::read_at(device.backing(), 0, size), data::bytes(seed, size));
 }
 
