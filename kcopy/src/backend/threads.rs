@@ -1,19 +1,28 @@
 //! Threads that call `pread` and `pwrite`: the fallback where io_uring is refused, and the second
 //! opinion in tests.
 //!
-//! One queue to the workers, one back. Workers are started as they are needed, up to the number
-//! given, and end with the backend. The rules of [`super`] hold as for io_uring: a worker owns the
-//! pages of its operation, and dropping the backend waits for what is in flight.
+//! ```text
+//!   engine --taken--> [ queue | ended ] <--take, end--> worker 0 .. n
+//! ```
+//!
+//! One lock guards both lists, and whoever has it does all there is to do: the engine hands over
+//! what it took and takes what ended, a worker hands in one end and takes its next operation.
+//! Sleepers are woken only for a reason: a worker if one is idle, the engine if a few operations
+//! have ended or no worker would bring more. Workers are started as they are needed, up to the
+//! number given, and end with the backend.
+//!
+//! The rules of [`super`] hold as for io_uring: a worker owns the pages of its operation, and
+//! dropping the backend waits for what has been started.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rustix::fs::{FallocateFlags, fallocate, fdatasync};
 
 use super::route::{Route, Routes, descriptor, discard};
@@ -24,6 +33,9 @@ use crate::errno::Errno;
 /// Times that an interrupted or refused-for-now call is made again before that is an error.
 const MAX_AGAIN: u32 = 1000;
 
+/// Ends that are worth waking the engine for while workers still have something to do.
+const WORTH_WAKING: usize = 8;
+
 /// What a worker is given.
 struct Work {
     id: OpId,
@@ -32,11 +44,72 @@ struct Work {
     device: Device,
 }
 
-/// What comes back.
-enum Return {
-    /// An operation; and the slot that refused direct I/O, if it did.
-    Ended(Completion, Option<Slot>),
-    Woken,
+/// What comes back: the operation, and the slot that refused direct I/O, if it did.
+struct Ended {
+    completion: Completion,
+    refused: Option<Slot>,
+}
+
+/// What the engine and the workers share, under one lock.
+#[derive(Default)]
+struct Lists {
+    queue: VecDeque<Work>,
+    ended: Vec<Ended>,
+    /// Workers asleep for want of work.
+    idle: usize,
+    /// The engine is asleep in [`Backend::wait`].
+    engine_waits: bool,
+    /// Somebody rang.
+    woken: bool,
+    /// The backend is being dropped.
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    lists: Mutex<Lists>,
+    work_came: Condvar,
+    ends_came: Condvar,
+    syscalls: AtomicU64,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Lists> {
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands in the end of an operation, if there is one, and takes the next; sleeps while there is
+    /// none. `None`: there will be none.
+    fn next(&self, end: Option<Ended>) -> Option<Work> {
+        let mut lists = self.lock();
+        lists.ended.extend(end);
+        loop {
+            if lists.closed {
+                return None;
+            }
+            let work = lists.queue.pop_front();
+            // Nobody may come by for long: what has ended is told before this worker goes away.
+            let last = lists.queue.is_empty() && !lists.ended.is_empty();
+            if lists.engine_waits && (last || lists.ended.len() >= WORTH_WAKING) {
+                lists.engine_waits = false;
+                self.ends_came.notify_one();
+            }
+            if work.is_some() {
+                return work;
+            }
+            lists.idle += 1;
+            lists = self.work_came.wait(lists).unwrap_or_else(PoisonError::into_inner);
+            lists.idle -= 1;
+        }
+    }
+
+    /// A worker's life.
+    fn work(&self) {
+        let mut end = None;
+        while let Some(work) = self.next(end.take()) {
+            end = Some(perform(work, &self.syscalls));
+        }
+    }
 }
 
 /// See the module.
@@ -44,88 +117,75 @@ pub struct ThreadsBackend {
     devices: Vec<Option<Routes>>,
     /// Taken in [`Backend::submit`], handed to the workers in [`Backend::wait`].
     taken: Vec<Work>,
+    /// Taken over from the workers; empty between waits, kept for its memory.
+    ended: Vec<Ended>,
     in_flight: usize,
     depth: usize,
-    work: Option<Sender<Work>>,
-    /// For workers that are still to be started.
-    work_source: Receiver<Work>,
-    ended: Receiver<Return>,
-    end: Sender<Return>,
+    shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
     max_workers: usize,
-    syscalls: Arc<AtomicU64>,
 }
 
 impl ThreadsBackend {
     /// A backend with at most `threads` workers and `depth` operations in flight.
     pub fn new(threads: usize, depth: u32) -> Self {
-        let depth = usize::try_from(depth).unwrap_or(usize::MAX).clamp(1, 65_536);
-        let (work, work_source) = crossbeam_channel::bounded(depth);
-        let (end, ended) = crossbeam_channel::unbounded();
         Self {
             devices: Vec::new(),
             taken: Vec::new(),
+            ended: Vec::new(),
             in_flight: 0,
-            depth,
-            work: Some(work),
-            work_source,
-            ended,
-            end,
+            depth: usize::try_from(depth).unwrap_or(usize::MAX).clamp(1, 65_536),
+            shared: Arc::default(),
             workers: Vec::new(),
             max_workers: threads.clamp(1, 1024),
-            syscalls: Arc::default(),
         }
     }
 
-    /// Hands what was taken to the workers, and starts as many as there is work for.
-    fn hand_over(&mut self) {
-        while self.workers.len() < self.max_workers && self.workers.len() < self.in_flight {
-            if !self.start_worker() {
-                break;
+    /// Starts as many workers as there is work for.
+    fn start_workers(&mut self) {
+        while self.workers.len() < self.max_workers.min(self.in_flight) {
+            let shared = Arc::clone(&self.shared);
+            let name = format!("kcopy-io-{}", self.workers.len());
+            match std::thread::Builder::new().name(name).spawn(move || shared.work()) {
+                Ok(worker) => self.workers.push(worker),
+                Err(error) => {
+                    let workers = self.workers.len();
+                    tracing::warn!(%error, workers, "no further worker thread");
+                    // Those that there are will do.
+                    self.max_workers = workers.max(1);
+                    return;
+                }
             }
-        }
-        for work in self.taken.drain(..) {
-            let sent = self.work.as_ref().map(|queue| queue.send(work));
-            debug_assert!(sent.is_some_and(|sent| sent.is_ok()), "the queue holds the depth");
         }
     }
 
-    /// `false` if no thread is to be had and there is at least one already.
-    fn start_worker(&mut self) -> bool {
-        let (source, end) = (self.work_source.clone(), self.end.clone());
-        let syscalls = Arc::clone(&self.syscalls);
-        let name = format!("kcopy-io-{}", self.workers.len());
-        let work = move || {
-            for work in source {
-                let (completion, refused) = perform(work, &syscalls);
-                // Nobody listens only when the backend is being dropped.
-                let _ = end.send(Return::Ended(completion, refused));
-            }
-        };
-        match std::thread::Builder::new().name(name).spawn(work) {
-            Ok(worker) => {
-                self.workers.push(worker);
-                true
-            }
-            Err(error) => {
-                tracing::warn!(%error, workers = self.workers.len(), "no further worker thread");
-                !self.workers.is_empty()
-            }
+    /// Hands over what was taken, sleeps until something ended (or `timeout`, or a wake-up), and
+    /// takes what ended.
+    fn exchange(&mut self, timeout: Option<Duration>) {
+        let mut lists = self.shared.lock();
+        for _ in 0..self.taken.len().min(lists.idle) {
+            self.shared.work_came.notify_one();
         }
+        lists.queue.extend(self.taken.drain(..));
+        if lists.ended.is_empty() && !lists.woken && timeout != Some(Duration::ZERO) {
+            lists.engine_waits = true;
+            let asleep = |lists: &mut Lists| lists.engine_waits;
+            let bell = &self.shared.ends_came;
+            lists = match timeout {
+                None => bell.wait_while(lists, asleep).unwrap_or_else(PoisonError::into_inner),
+                Some(limit) => {
+                    let woken = bell.wait_timeout_while(lists, limit, asleep);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+            lists.engine_waits = false;
+        }
+        lists.woken = false;
+        std::mem::swap(&mut lists.ended, &mut self.ended);
     }
 
     fn routes(&mut self, slot: Slot) -> Option<&mut Routes> {
         self.devices.get_mut(usize::from(slot.0))?.as_mut()
-    }
-
-    fn keep(&mut self, returned: Return, done: &mut Vec<Completion>) {
-        if let Return::Ended(completion, refused) = returned {
-            if let Some(routes) = refused.and_then(|slot| self.routes(slot)) {
-                routes.direct_refused();
-            }
-            self.in_flight -= 1;
-            done.push(completion);
-        }
     }
 }
 
@@ -168,30 +228,30 @@ impl Backend for ThreadsBackend {
     }
 
     fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion>) -> io::Result<()> {
-        self.hand_over();
+        self.start_workers();
         if self.workers.is_empty() && self.in_flight > 0 {
             return Err(io::Error::from_raw_os_error(libc::EAGAIN));
         }
-        let first = match timeout {
-            None => self.ended.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(limit) => self.ended.recv_timeout(limit),
-        };
-        if let Ok(first) = first {
-            self.keep(first, done);
+        self.exchange(timeout);
+        let mut ended = std::mem::take(&mut self.ended);
+        for Ended { completion, refused } in ended.drain(..) {
+            if let Some(routes) = refused.and_then(|slot| self.routes(slot)) {
+                routes.direct_refused();
+            }
+            self.in_flight -= 1;
+            done.push(completion);
         }
-        while let Ok(further) = self.ended.try_recv() {
-            self.keep(further, done);
-        }
+        self.ended = ended;
         Ok(())
     }
 
     fn waker(&self) -> Arc<dyn Wake> {
-        Arc::new(Waker(self.end.clone()))
+        Arc::clone(&self.shared) as Arc<dyn Wake>
     }
 
     fn syscalls(&self) -> u64 {
         let looks: u64 = self.devices.iter().flatten().map(|routes| routes.looks).sum();
-        self.syscalls.load(Ordering::Relaxed) + looks
+        self.shared.syscalls.load(Ordering::Relaxed) + looks
     }
 
     fn describe(&self) -> String {
@@ -202,13 +262,19 @@ impl Backend for ThreadsBackend {
 impl Drop for ThreadsBackend {
     fn drop(&mut self) {
         self.taken.clear();
-        // The workers end when they have emptied the queue.
-        self.work = None;
+        let mut lists = self.shared.lock();
+        lists.closed = true;
+        let never_started = std::mem::take(&mut lists.queue);
+        drop(lists);
+        drop(never_started);
+        self.shared.work_came.notify_all();
         for worker in self.workers.drain(..) {
             if worker.join().is_err() {
                 tracing::error!("a worker thread panicked");
             }
         }
+        // Wakers may outlive the backend; pages may not.
+        self.shared.lock().ended.clear();
     }
 }
 
@@ -221,27 +287,24 @@ impl fmt::Debug for ThreadsBackend {
     }
 }
 
-#[derive(Debug)]
-struct Waker(Sender<Return>);
-
-impl fmt::Debug for Return {
+impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ended(completion, _) => completion.fmt(f),
-            Self::Woken => f.write_str("Woken"),
-        }
+        f.debug_struct("Shared").finish_non_exhaustive()
     }
 }
 
-impl Wake for Waker {
+impl Wake for Shared {
     fn wake(&self) {
-        // A backend that is gone has nobody to wake.
-        let _ = self.0.send(Return::Woken);
+        let mut lists = self.lock();
+        lists.woken = true;
+        lists.engine_waits = false;
+        drop(lists);
+        self.ends_came.notify_one();
     }
 }
 
 /// Carries an operation out, on a worker.
-fn perform(work: Work, calls: &AtomicU64) -> (Completion, Option<Slot>) {
+fn perform(work: Work, calls: &AtomicU64) -> Ended {
     let Work { id, mut op, route, device } = work;
     let mut result = attempt(&device, route, &mut op, calls);
     let mut refused = None;
@@ -251,7 +314,7 @@ fn perform(work: Work, calls: &AtomicU64) -> (Completion, Option<Slot>) {
         refused = Some(op.device());
         result = attempt(&device, Route::Cached, &mut op, calls);
     }
-    (Completion { id, result, buffer: op.into_buffer() }, refused)
+    Ended { completion: Completion { id, result, buffer: op.into_buffer() }, refused }
 }
 
 fn attempt(device: &Device, way: Route, op: &mut Op, calls: &AtomicU64) -> Result<u32, Errno> {
