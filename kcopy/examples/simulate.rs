@@ -22,12 +22,12 @@ const SLOT: u64 = 64 << 10;
 const SLOTS: [u64; 2] = [4096, 4096 + SLOT];
 
 /// Crashes tried after every turn of the client.
-const CRASHES: u64 = 50;
+const CRASHES: u64 = 20;
 
 fn main() -> Result<(), Box<dyn Error>> {
     for (what, flushed) in [("flushed before the pointer", true), ("not flushed", false)] {
         let (mut states, mut broken) = (0, 0);
-        for seed in 0..20 {
+        for seed in 0..8 {
             let (tried, bad) = one_world(seed, flushed)?;
             (states, broken) = (states + tried, broken + bad);
         }

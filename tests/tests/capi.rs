@@ -153,6 +153,15 @@ fn header_and_library_have_the_same_structures() {
 }
 
 #[test]
+fn documents_name_the_libraries_that_are_linked_here() {
+    let libraries = SYSTEM_LIBRARIES.join(" ");
+    for name in ["kcopy/kcopy.pc.in", "docs/c-api.md"] {
+        let text = fs::read_to_string(root().join(name)).unwrap();
+        assert!(text.contains(&libraries), "{name} does not say {libraries}");
+    }
+}
+
+#[test]
 fn header_is_good_for_cplusplus() {
     let directory = tmp::on_disk();
     let file = directory.path().join("twice.cc");
