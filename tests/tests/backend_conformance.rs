@@ -28,7 +28,7 @@ const LONG: Duration = Duration::from_secs(30);
 const HERE: Slot = Slot(0);
 
 /// Looks at bytes behind a backend's back.
-type Peek = Box<dyn Fn(u64, usize) -> Vec<u8>>;
+type Peek = Box<dyn Fn(u64, usize) -> Vec<u8> + Send>;
 
 /// A backend with one device of [`SIZE`] bytes, the stream of seed 1, attached as [`HERE`].
 struct Rig {
@@ -481,6 +481,31 @@ mod files {
         });
     }
 
+    /// A ring in its newest modes serves one thread. Another one gets an error, and memory that
+    /// the kernel may still write to stays reserved for ever (rule 8).
+    #[test]
+    fn a_ring_on_the_wrong_thread_fails_and_keeps_its_pages() {
+        let mut rig = on_file(uring, Direct::Auto);
+        let one_thread = rig.backend.describe().contains("single issuer");
+        let mut rig = std::thread::scope(|scope| {
+            let first = scope.spawn(move || {
+                rig.read(0, 4096);
+                rig.backend.wait(Some(Duration::ZERO), &mut Vec::new()).unwrap();
+                rig.read(4096, 4096);
+                rig
+            });
+            first.join().unwrap()
+        });
+        let waited = rig.backend.wait(Some(LONG), &mut Vec::new());
+        if one_thread {
+            assert!(waited.unwrap_err().to_string().contains("the thread that used it first"));
+        }
+        let Rig { backend, pool, .. } = rig;
+        drop(backend);
+        assert!(pool.in_use() <= 2);
+        assert!(!one_thread || pool.in_use() > 0, "pages in flight were given back");
+    }
+
     #[test]
     fn a_backend_gives_its_descriptors_back() {
         let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
@@ -567,6 +592,7 @@ mod files {
 mod devices {
     use super::*;
     use tests::loopdev::{Attach, LoopDevice};
+    use tests::mount::Mounted;
 
     fn each(check: impl Fn(&mut Rig, u32)) {
         for make in [uring as Make, threads] {
@@ -626,6 +652,36 @@ mod devices {
                 assert_eq!(rig.perform(zero(offset + 100, 512)).result, Err(Errno::INVALID));
             }
         });
+    }
+
+    #[test]
+    fn root_a_full_file_system_says_so_and_takes_the_rest_later() {
+        for (make, direct) in [
+            (uring as Make, Direct::Auto),
+            (uring, Direct::Never),
+            (threads, Direct::Auto),
+            (threads, Direct::Never),
+        ] {
+            let dir = tmp::on_disk();
+            let small = Mounted::ext4(LoopDevice::create(dir.path(), "disk", 4 << 20));
+            let path = small.path().join("device");
+            data::write_file(&path, 1, SIZE);
+            let mut rig = on_path(make, &path, direct);
+            let mut end = SIZE;
+            let refused = loop {
+                rig.write(1, end, 262_144);
+                match rig.collect(1)[0].result {
+                    Ok(0) => panic!("nothing was written and nothing was wrong"),
+                    Ok(count) => end += u64::from(count),
+                    Err(errno) => break errno,
+                }
+                assert!(end < 8 << 20, "the file system is not full");
+            };
+            assert_eq!(refused, Errno::NO_SPACE);
+            assert_eq!(rig.read_bytes(end - 4096, 4096), stream(1, end - 4096, 4096));
+            rig.write(2, 0, 4096);
+            assert_eq!(rig.collect(1)[0].result, Ok(4096), "what is there can be written over");
+        }
     }
 
     #[test]

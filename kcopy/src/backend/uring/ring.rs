@@ -240,6 +240,7 @@ impl Ring {
     /// Waits until nothing is in flight, at most `patience`; `false` if something still is.
     fn drain(&mut self, patience: Duration) -> bool {
         const ROUNDS: u32 = 50;
+        let mut cancelled = false;
         for _ in 0..ROUNDS {
             while let Some(reaped) = self.reap() {
                 if let Reaped::Op { name, .. } = reaped {
@@ -249,21 +250,20 @@ impl Ring {
             if self.slots.len() == 0 && !self.wake_armed {
                 return true;
             }
-            if self.wake_armed {
+            if self.wake_armed && !cancelled {
                 let entry = opcode::AsyncCancel::new(WAKE).build().user_data(NOBODY);
                 // SAFETY: the entry names no memory.
                 let pushed = unsafe { self.ring.submission().push(&entry) };
-                if pushed.is_err() {
-                    return false;
-                }
+                // A full queue is emptied by the call below; then there is room.
+                cancelled = pushed.is_ok();
             }
             let limit = Timespec::from(patience / ROUNDS);
-            let waited = self
-                .ring
-                .submitter()
-                .submit_with_args(1, &SubmitArgs::new().timespec(&limit))
-                .map_err(|error| error.raw_os_error());
-            if waited.is_err_and(|errno| !matches!(errno, Some(libc::ETIME | libc::EINTR))) {
+            let arguments = SubmitArgs::new().timespec(&limit);
+            let waited = self.ring.submitter().submit_with_args(1, &arguments);
+            let errno = waited.err().map(|error| error.raw_os_error());
+            let passing = [libc::ETIME, libc::EINTR, libc::EBUSY, libc::EAGAIN]
+                .map(|errno| Some(Some(errno)));
+            if errno.is_some() && !passing.contains(&errno) {
                 return false;
             }
         }
