@@ -199,8 +199,11 @@ impl Job {
         job
     }
 
-    /// Flushes every given region's device, nothing else: what completed before is durable at the
-    /// callback.
+    /// Flushes every given device, nothing else: what completed before is durable at the callback.
+    ///
+    /// Once a flush of a device has failed in a client, this fails there until the device is
+    /// released ([`crate::Client::release`]): a later flush that succeeds does not bring back what
+    /// the failed one lost.
     pub fn flush_only<'a>(devices: impl IntoIterator<Item = &'a crate::Device>) -> Self {
         let mut job = Self::zero().flush();
         for device in devices {

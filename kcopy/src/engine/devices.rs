@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use super::queue::JobKey;
 use crate::backend::{MAX_SLOTS, Slot, ZeroMethod};
 use crate::device::Device;
+use crate::errno::Errno;
 
 /// What is known about a way of zeroing on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -31,6 +32,8 @@ pub(super) struct Entry {
     pub(super) covered: Vec<JobKey>,
     /// Jobs that the next flush will serve.
     pub(super) waiting: Vec<JobKey>,
+    /// A flush failed with this: nobody knows which of the writes before it are lost.
+    pub(super) lost: Option<Errno>,
     /// Index in the statistics; `None` if there are too many devices to list.
     pub(super) stats: Option<usize>,
 }
@@ -115,6 +118,7 @@ impl Devices {
             flush_in_flight: false,
             covered: Vec::new(),
             waiting: Vec::new(),
+            lost: None,
             stats: stats(),
         });
         self.ids[usize::from(slot.0)] = device.id();

@@ -142,7 +142,16 @@ impl Engine {
             return;
         }
         for slot in slots {
-            self.devices.want_flush(slot, key);
+            // A flush alone answers for writes that it knows nothing of. After one that failed, no
+            // later one can say that they are there.
+            match self.devices.get(slot).lost.filter(|_| empty) {
+                Some(errno) => {
+                    let job = &mut self.jobs[key];
+                    job.flush_failed(slot, errno);
+                    job.flushes = job.flushes.map(|left| left - 1);
+                }
+                None => self.devices.want_flush(slot, key),
+            }
         }
     }
 
@@ -173,6 +182,7 @@ impl Engine {
     /// bring them back: this is the verdict for all jobs that have written there and were not
     /// flushed, not only for those that waited for this flush.
     fn lose_unflushed(&mut self, slot: Slot, served: &[JobKey], errno: Errno) {
+        self.devices.get_mut(slot).lost = Some(errno);
         let waiting = &self.devices.get(slot).waiting;
         let is_hit = |key: JobKey, job: &JobState| {
             let wrote = job.job.kind != JobKind::Compare && job.flushes.is_none() && job.taken > 0;

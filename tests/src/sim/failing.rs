@@ -31,8 +31,13 @@ pub const EFFECTS: [(&str, Effect); 8] = [
 
 /// Fails every operation of every shape in every way, `seeds` times with other schedules.
 pub fn everything(seeds: u64) -> Report {
+    of_shapes(seeds, |_| true)
+}
+
+/// The same for the shapes with certain names.
+pub fn of_shapes(seeds: u64, wanted: impl Fn(&str) -> bool) -> Report {
     let mut report = Report::default();
-    for shape in shapes() {
+    for shape in shapes().into_iter().filter(|shape| wanted(shape.name)) {
         for seed in 1..=seeds {
             for name in EFFECTS.map(|(name, _)| name) {
                 for span in [Span::Transient, Span::Persistent] {

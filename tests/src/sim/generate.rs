@@ -107,6 +107,7 @@ fn add_jobs(rng: &mut Rng, space: &mut Allocator, disks: &[DiskPlan], jobs: &mut
         6..9 => jobs.extend(of_kind(rng, space, disks, JobKind::Zero)),
         9..11 => jobs.extend(of_kind(rng, space, disks, JobKind::Compare)),
         11..14 => jobs.extend(of_kind(rng, space, disks, JobKind::Stripe)),
+        14 => jobs.push(flush_only(rng, disks)),
         _ => jobs.extend(of_kind(rng, space, disks, JobKind::Copy)),
     }
 }
@@ -151,6 +152,17 @@ fn of_kind(
     }
     let place = Place { disk: 0, offset: 0 };
     Some(JobPlan { kind, sources, destinations, work, flags, ..common(rng, len, place) })
+}
+
+/// A job that flushes and does nothing else.
+fn flush_only(rng: &mut Rng, disks: &[DiskPlan]) -> JobPlan {
+    let count = rng.between(1, 2);
+    let destinations =
+        (0..count).map(|_| (Place { disk: rng.index(disks.len()), offset: 0 }, 0)).collect();
+    let place = Place { disk: 0, offset: 0 };
+    let kind = JobKind::Zero;
+    let flags = Flags::FLUSH;
+    JobPlan { kind, sources: vec![], destinations, flags, ..common(rng, 0, place) }
 }
 
 /// What jobs of all kinds have.

@@ -7,7 +7,7 @@
 //! | [`monitor`] | rules about the order and place of operations |
 //! | [`run`] | one run, everything checked after every step |
 //! | [`seeds`], [`generate`] | random runs from seeds |
-//! | [`shapes`], [`failing`] | forty runs, and each of their operations failing |
+//! | [`shapes`], [`failing`] | fifty runs, and each of their operations failing |
 //! | [`small`] | a small world, all orders of completion, all single faults |
 //! | [`moving`] | moves that overlap their source, against memmove |
 //! | [`durable`] | power failures while flushed jobs run |

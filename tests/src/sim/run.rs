@@ -189,14 +189,29 @@ impl<'a> Run<'a> {
         let disks: Vec<SimDisk> =
             plan.destinations.iter().map(|(place, _)| self.disks[place.disk].clone()).collect();
         let (plan, before) = (plan.clone(), Arc::clone(&self.before));
+        let earlier = if durable && plan.len == 0 { self.ended_jobs() } else { Vec::new() };
+        let all = self.disks.clone();
         move |outcome: Outcome| {
             let lost = if durable { not_durable(&plan, &before, &disks, &outcome) } else { None };
+            let lost = lost.or_else(|| {
+                let flushed = (0..plan.destinations.len())
+                    .filter(|i| !outcome.cancelled && outcome.destinations[*i].error.is_none());
+                let on: Vec<usize> = flushed.map(|i| plan.destinations[i].0.disk).collect();
+                earlier.iter().find_map(|job| not_covered(job, &before, &all, &on))
+            });
             let mut ends = lock(&ends);
             let end = &mut ends[index];
             end.calls += 1;
             end.outcome = Some(outcome);
             end.not_durable = lost;
         }
+    }
+
+    /// The jobs that have ended, with their outcomes.
+    fn ended_jobs(&self) -> Vec<(JobPlan, Outcome)> {
+        let moment = self.moment();
+        let job = |(index, outcome): (usize, Outcome)| (self.scenario.jobs[index].clone(), outcome);
+        moment.ended.into_iter().map(job).collect()
     }
 
     /// One turn of the engine, and everything that can be checked after it.
@@ -394,6 +409,30 @@ fn not_durable(
         }
     }
     None
+}
+
+/// I11: a flush makes durable what jobs wrote that had ended before it was asked for, on the disks
+/// on which it succeeded.
+fn not_covered(
+    job: &(JobPlan, Outcome),
+    before: &Images,
+    disks: &[SimDisk],
+    on: &[usize],
+) -> Option<String> {
+    let (plan, outcome) = job;
+    if plan.kind == JobKind::Compare {
+        return None;
+    }
+    let mut plan = plan.clone();
+    let mut outcome = outcome.clone();
+    let kept: Vec<usize> = (0..plan.destinations.len())
+        .filter(|i| on.contains(&plan.destinations[*i].0.disk))
+        .collect();
+    plan.destinations = kept.iter().map(|i| plan.destinations[*i]).collect();
+    outcome.destinations = kept.iter().map(|i| outcome.destinations[*i].clone()).collect();
+    let disks: Vec<SimDisk> =
+        plan.destinations.iter().map(|(place, _)| disks[place.disk].clone()).collect();
+    not_durable(&plan, before, &disks, &outcome).map(|text| format!("a flush alone: {text}"))
 }
 
 fn lock(ends: &Ends) -> std::sync::MutexGuard<'_, Vec<End>> {

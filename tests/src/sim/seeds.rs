@@ -4,18 +4,6 @@ use super::generate;
 use super::report::Report;
 use super::run::{Rule, run};
 
-/// Seeds that once found something, and stay.
-pub const REGRESSIONS: [(u64, &str); 8] = [
-    (40, "a rate with requests below 64 KiB panicked"),
-    (14, "compare listed ranges that touch one by one, as its pieces ended"),
-    (39, "compare counted a sector twice that two pieces share"),
-    (285, "a flush that failed was not the verdict of a job that had written before it"),
-    (663, "zero jobs held the pages that another waited for, and stood behind it"),
-    (786, "the same without any fault"),
-    (4344, "a cancelled sequential job went on writing"),
-    (6047, "a completion that nobody asked for named the next operation: the simulator's bug"),
-];
-
 /// `count` random runs from seed `first` on.
 pub fn everything(first: u64, count: u64, rule: Rule) -> Report {
     let mut report = Report::default();
@@ -47,13 +35,4 @@ pub fn one(seed: u64, rule: Rule, report: &mut Report) {
         );
         report.count("runs repeated, with the same trace", 1);
     }
-}
-
-/// The seeds that once found something.
-pub fn regressions() -> Report {
-    let mut report = Report::default();
-    for (seed, _) in REGRESSIONS {
-        one(seed, None, &mut report);
-    }
-    report
 }

@@ -1,4 +1,4 @@
-//! Forty jobs that differ in what the engine does with them: for the loops that fail every n-th
+//! Some fifty jobs that differ in what the engine does with them: for the loops that fail every n-th
 //! operation.
 
 use kcopy::backend::sim::Schedule;
@@ -73,6 +73,12 @@ fn compare(len: u64, count: usize) -> JobPlan {
     JobPlan { kind: JobKind::Compare, ..fan(len, count) }
 }
 
+/// The same with destinations `by` bytes further on.
+fn behind(by: u64, mut job: JobPlan) -> JobPlan {
+    job.destinations.iter_mut().for_each(|(place, _)| place.offset += by);
+    job
+}
+
 /// A move on disk 0 by `distance`, up or down.
 fn shift(len: u64, from: u64, to: u64) -> JobPlan {
     JobPlan::copy(len, at(0, from), &[at(0, to)])
@@ -113,6 +119,7 @@ pub fn shapes() -> Vec<Shape> {
     let mut all = copies();
     all.extend(moves_and_runs());
     all.extend(other_kinds());
+    all.extend(regressions());
     all
 }
 
@@ -167,6 +174,55 @@ fn moves_and_runs() -> Vec<Shape> {
         many("adjacent-flush", 3, adjacent(8, Flags::FLUSH, 2)),
         many("two-jobs-flush", 4, two(Flags::FLUSH)),
         many("two-jobs-tight", 4, two(Flags::empty())).with(tight),
+    ]
+}
+
+/// Runs that once found something.
+fn regressions() -> Vec<Shape> {
+    let cancelled = |turn: u64| {
+        let job = flags(fan(24_576, 3), Flags::SEQUENTIAL | Flags::FLUSH);
+        JobPlan { cancel_at: Some(turn), ..job }
+    };
+    let odd = JobPlan::copy(4097, at(0, 77), &[at(1, 131), at(2, 5000)]);
+    let on_disk_1 = |offset: u64, flags: Flags| JobPlan {
+        flags,
+        ..JobPlan::copy(4096, at(0, offset), &[at(1, offset)])
+    };
+    let alone = flags(zero(0, 1), Flags::FLUSH);
+    vec![
+        // Compare listed ranges as its pieces ended, and counted a sector twice that two shared.
+        one("compare-odd", 3, JobPlan { kind: JobKind::Compare, ..odd }),
+        // Zero jobs keep pages to their end; one that needed them stood before the zero jobs.
+        many(
+            "zeros-before-compare",
+            5,
+            vec![
+                zero(49_152, 2),
+                behind(53_248, fan(32_768, 2)),
+                behind(90_112, compare(8192, 4)),
+                behind(102_400, zero(20_480, 2)),
+            ],
+        )
+        .with(|s| (s.pool_pages, s.request_size, s.depth) = (8, 65_536, 4)),
+        // A cancelled sequential job went on writing what waited at its gate.
+        one("sequential-cancel-5", 4, cancelled(5)),
+        one("sequential-cancel-9", 4, cancelled(9)),
+        // A rate with requests below 64 KiB panicked.
+        one("rate-small-requests", 2, fan(32_768, 1))
+            .with(|s| (s.rate, s.request_size) = (Some(8 << 20), 4096)),
+        // The flush of one job failed; a later flush alone said that all was well.
+        many(
+            "flush-alone",
+            2,
+            vec![
+                on_disk_1(0, Flags::empty()),
+                on_disk_1(8192, Flags::FLUSH),
+                alone.clone(),
+                on_disk_1(16_384, Flags::FLUSH),
+                alone,
+            ],
+        )
+        .with(|s| s.queue = 1),
     ]
 }
 

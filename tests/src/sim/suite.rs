@@ -66,7 +66,6 @@ pub fn everything(volume: Volume) -> Report {
         }
         report
     });
-    report.add(seeds::regressions());
     if volume.failing > 0 {
         report.add(mutants::everything());
     }
