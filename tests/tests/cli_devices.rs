@@ -202,3 +202,98 @@ fn root_full_disk_fails_alone_with_1_and_says_where() {
     data::expect_equal((&source, 0), (&good, 0), 24 << 20);
     std::fs::remove_file(&full).unwrap();
 }
+
+/// A disk in memory whose file system has less room than the disk claims: writes to the rest fail,
+/// and reads too once the file behind it is cut off.
+struct Failing {
+    device: Option<LoopDevice>,
+    place: std::path::PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Failing {
+    fn new(size: u64, room: u64) -> Self {
+        let dir = tmp::on_disk();
+        let place = dir.path().join("small");
+        std::fs::create_dir(&place).expect("the world of a test can be made");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={room}"), "none"]).arg(&place);
+        run(&mut mount, LIMIT).expect_code(0);
+        let device = Some(LoopDevice::create(&place, "backing", size));
+        Self { device, place, _dir: dir }
+    }
+
+    fn path(&self) -> &Path {
+        self.device.as_ref().expect("attached until dropped").path()
+    }
+
+    fn cut_off(&self, len: u64) {
+        let backing = self.device.as_ref().expect("attached until dropped").backing();
+        std::fs::File::options()
+            .write(true)
+            .open(backing)
+            .expect("the world of a test can be made")
+            .set_len(len)
+            .expect("the world of a test can be made");
+    }
+}
+
+impl Drop for Failing {
+    fn drop(&mut self) {
+        drop(self.device.take());
+        let done = run(Command::new("umount").arg("--lazy").arg(&self.place), LIMIT);
+        assert_eq!(done.code(), 0, "{}", done.stderr);
+    }
+}
+
+#[test]
+fn root_device_that_fails_is_given_up_and_the_others_are_done() {
+    let dir = tmp::on_disk();
+    let [source, good] = ["source", "good"].map(|name| dir.path().join(name));
+    let size = 24 << 20;
+    data::write_file(&source, 1, size);
+    let bad = Failing::new(size, 8 << 20);
+    for more in [None, Some("--continue-on-error")] {
+        let mut arguments = vec!["copy", "--json", "--verify"];
+        arguments.extend(more);
+        arguments.extend([text(&source), text(bad.path()), text(&good)]);
+        let done = kcopy(arguments).expect_code(1);
+        let report = done.json();
+        let [failed, fine] = [0, 1].map(|index| &report["destinations"][index]);
+        let written = failed["bytes_written"].as_u64().unwrap();
+        assert!(written > 4 << 20 && written <= 8 << 20, "{report}");
+        assert_eq!(failed["error"]["sector"].as_u64().unwrap() * 512, written, "{report}");
+        assert!(fine["error"].is_null(), "{report}");
+        data::expect_equal((&source, 0), (&good, 0), size);
+        data::expect_equal((&source, 0), (bad.path(), 0), written);
+        let ranges = report["bad_ranges"].as_array().unwrap();
+        if more.is_some() {
+            let bytes: u64 = ranges.iter().map(|range| range["length"].as_u64().unwrap()).sum();
+            assert_eq!(bytes, size - written, "{report}");
+            assert!(done.stderr.contains("note: unwritten in"), "{}", done.stderr);
+        }
+    }
+}
+
+#[test]
+fn root_unreadable_ranges_are_listed_and_zeros_in_the_copy() {
+    let dir = tmp::on_disk();
+    let copy = dir.path().join("copy");
+    let size = 16 << 20;
+    let source = Failing::new(size, 32 << 20);
+    data::overwrite(source.path(), 1, size);
+    source.cut_off(4 << 20);
+    // What the page cache of the device still has is read from there.
+    let refused = kcopy(["copy", "--direct", "always", text(source.path()), text(&copy)]);
+    assert!(refused.expect_code(1).stderr.contains("--continue-on-error"));
+    let mut arguments = vec!["copy", "--json", "--direct", "always", "--verify"];
+    arguments.extend(["--continue-on-error", text(source.path()), text(&copy)]);
+    let report = kcopy(arguments).expect_code(1).json();
+    let ranges = report["bad_ranges"].as_array().unwrap();
+    assert_eq!(ranges.len(), 1, "{report}");
+    assert_eq!(ranges[0]["what"], "unreadable");
+    assert_eq!(ranges[0]["offset"], 4 << 20);
+    assert_eq!(ranges[0]["length"], 12 << 20);
+    assert_eq!(data::read_at(&copy, 0, 4 << 20), data::bytes(1, 4 << 20));
+    assert_eq!(data::read_at(&copy, 4 << 20, 12 << 20), vec![0; 12 << 20]);
+}

@@ -17,10 +17,16 @@ fn text(path: &Path) -> &str {
 
 /// Every file below `dir` with its bytes.
 fn picture(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let entries = fs::read_dir(dir)
+        .expect("the world of a test can be made")
+        .map(|entry| entry.expect("the world of a test can be made").path());
     entries
         .map(|path| {
-            let bytes = if path.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+            let bytes = if path.is_file() {
+                fs::read(&path).expect("the world of a test can be made")
+            } else {
+                Vec::new()
+            };
             (path, bytes)
         })
         .collect()
@@ -37,17 +43,19 @@ impl World {
         let at = |name: &str| dir.path().join(name);
         data::write_file(&at("source"), 1, 10_000);
         data::write_file(&at("old"), 2, 5000);
-        fs::hard_link(at("source"), at("source-link")).unwrap();
-        symlink(at("source"), at("source-symlink")).unwrap();
-        fs::hard_link(at("old"), at("old-link")).unwrap();
-        symlink(at("nothing"), at("dangling")).unwrap();
-        fs::create_dir(at("directory")).unwrap();
+        fs::hard_link(at("source"), at("source-link")).expect("the world of a test can be made");
+        symlink(at("source"), at("source-symlink")).expect("the world of a test can be made");
+        fs::hard_link(at("old"), at("old-link")).expect("the world of a test can be made");
+        symlink(at("nothing"), at("dangling")).expect("the world of a test can be made");
+        fs::create_dir(at("directory")).expect("the world of a test can be made");
         data::write_file(&at("read-only"), 3, 100);
-        fs::set_permissions(at("read-only"), Permissions::from_mode(0o444)).unwrap();
-        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), 0o600.into()).unwrap();
-        fs::write(at("list"), "4000 4000 4096\n").unwrap();
-        fs::write(at("no-map"), "this is no map").unwrap();
-        fs::write(at("mess"), "0 0 4096\n1 x\n").unwrap();
+        fs::set_permissions(at("read-only"), Permissions::from_mode(0o444))
+            .expect("the world of a test can be made");
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), 0o600.into())
+            .expect("the world of a test can be made");
+        fs::write(at("list"), "4000 4000 4096\n").expect("the world of a test can be made");
+        fs::write(at("no-map"), "this is no map").expect("the world of a test can be made");
+        fs::write(at("mess"), "0 0 4096\n1 x\n").expect("the world of a test can be made");
         Self { dir }
     }
 

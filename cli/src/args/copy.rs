@@ -42,7 +42,7 @@ pub(crate) struct CopyArgs {
     /// Holes and zeros of the source
     #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
     pub(crate) sparse: Sparse,
-    /// Do not make the copies durable before the command ends
+    /// Do not make the copies durable before the command ends (--verify does)
     #[arg(long)]
     pub(crate) no_flush: bool,
     /// Read every destination back past the page cache and compare

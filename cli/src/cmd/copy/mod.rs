@@ -177,14 +177,12 @@ impl Job<'_> {
         let ledger = self.args.verify.then(|| Ledger::new(len));
         let mut runner = Runner::new(&self.client, plan, ready, feed, ledger);
         runner.run(&self.interrupt, &mut progress, resumed);
-        if !self.args.no_flush && self.args.map.is_none() {
+        let flush = report::flushes(self.args);
+        if flush && self.args.map.is_none() {
             progress.phase(Phase::Flush, len);
             runner.flush();
         }
-        let directories = match self.args.no_flush {
-            true => Ok(()),
-            false => prepare::flush_directories(&runner.targets),
-        };
+        let directories = if flush { prepare::flush_directories(&runner.targets) } else { Ok(()) };
         let seconds = self.epoch.seconds();
         let verdict = self.verify(&mut runner, &mut progress);
         progress.finish();

@@ -156,7 +156,7 @@ impl Report {
             length: end.plan.len,
             resumed_bytes: end.resumed,
             interrupted: end.interrupted,
-            flushed: !args.no_flush,
+            flushed: flushes(args),
             verified: end.verdict.as_ref().map(|v| !v.interrupted && !end.has_differences()),
             bad_ranges,
             bad_ranges_unlisted: unlisted,
@@ -205,6 +205,11 @@ impl Report {
         }
         text
     }
+}
+
+/// Whether the copies are made durable. What is not on the device cannot be verified there.
+pub(crate) fn flushes(args: &CopyArgs) -> bool {
+    !args.no_flush || args.verify
 }
 
 /// Whole bytes per second.
