@@ -404,11 +404,12 @@ impl Engine {
 
 /// Adds a range to a list that is bounded, joining it with the last one if they touch.
 fn add_range<K: PartialEq>(list: &mut Vec<(K, JobRange)>, key: K, range: JobRange) {
-    if let Some((last_key, last)) = list.last_mut()
-        && *last_key == key
-        && last.end == range.start
-    {
-        last.end = range.end;
+    // Pieces fail side by side, each sector by sector: what this range continues is seldom the last
+    // entry, but near it. Without the search, two pieces would fill the list with single sectors.
+    let continued =
+        |(known, earlier): &&mut (K, JobRange)| *known == key && earlier.end == range.start;
+    if let Some((_, earlier)) = list.iter_mut().rev().find(continued) {
+        earlier.end = range.end;
     } else if list.len() < crate::Outcome::MAX_RANGES {
         list.push((key, range));
     }
