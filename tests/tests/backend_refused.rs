@@ -86,7 +86,9 @@ fn as_nobody(locked: u64, test: &str) {
     let dir = tmp::on_disk();
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let program = dir.path().join("test");
-    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    // Not by this process: a child that another test starts now would hold it open for writing.
+    let mut copy = Command::new("cp");
+    drop(run(copy.arg(std::env::current_exe().unwrap()).arg(&program), LIMIT).expect_code(0));
     let mut command = Command::new("prlimit");
     command.arg(format!("--memlock={locked}:{locked}"));
     // A number that nobody else uses: locked memory counts for a user as a whole.
