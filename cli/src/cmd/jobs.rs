@@ -31,6 +31,10 @@ const MOST_POOL: u64 = 64 << 20;
 /// Largest single read or write.
 const REQUEST: u64 = 1 << 20;
 
+/// Copies up to this long cannot be cancelled one by one, so that adjacent ones travel together;
+/// those that are queued at an interruption are done in a moment.
+const MERGED: u64 = 64 << 10;
+
 /// Between two looks at the signals.
 const ROUND: usize = 1024;
 
@@ -207,8 +211,8 @@ fn submit_all(
         for line in round {
             let job = Job::copy(Extent::new(source, line.from, line.len))
                 .to(Extent::new(destination, line.to, line.len))
-                .on_error(OnError::Detach)
-                .cancelled_by(&token);
+                .on_error(OnError::Detach);
+            let job = if line.len > MERGED { job.cancelled_by(&token) } else { job };
             let (tally, index) = (Arc::clone(&tally), submitted);
             client
                 .submit(job, move |outcome| tally.ended(index, &outcome))
