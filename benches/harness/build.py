@@ -25,16 +25,17 @@ def install_peers():
 
 
 class Programs:
-    """Paths: `kcopy`, and `reference` (see benches/src/bin/reference.rs)."""
+    """Paths: `kcopy`, and `reference` and `queued` (see benches/src/bin)."""
 
-    def __init__(self, kcopy, reference):
-        self.kcopy, self.reference = kcopy, reference
+    def __init__(self, kcopy, built):
+        self.kcopy = os.path.abspath(kcopy)
+        self.reference, self.queued = (os.path.join(built, n) for n in ("reference", "queued"))
 
 
 def programs():
     target = os.environ.get("CARGO_TARGET_DIR") or os.path.join(WORKSPACE, "target")
     built = os.path.join(WORKSPACE, target, "release")
-    _cargo("--package", "benches", "--bin", "reference")
+    _cargo("--package", "benches", "--bin", "reference", "--bin", "queued")
     kcopy = os.environ.get("KCOPY_BIN")
     if not kcopy:
         _cargo("--package", "cli", "--bin", "kcopy")
@@ -42,7 +43,7 @@ def programs():
     missing = [program for program in PACKAGES if not host.have(program)]
     if missing:
         host.note(f"not installed, so not beside us: {', '.join(missing)} (try --install)")
-    return Programs(os.path.abspath(kcopy), os.path.join(built, "reference"))
+    return Programs(kcopy, built)
 
 
 def _cargo(*arguments):

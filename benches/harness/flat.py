@@ -101,22 +101,13 @@ def _destinations(programs, budget, out):
 
 def _jobs(programs, budget, out):
     series = Series("jobs", budget, out)
-    directory, block, count = host.directory(host.disk_dir()), 4096, 100_000
-    half = count * block
-    data, path = os.path.join(directory, "data"), os.path.join(directory, "jobs")
-    Run(f"{programs.reference} fill {data} {2 * half} 1")
-    with open(path, "w") as file:
-        for index in range(count):
-            # Odd factors visit every block once, in no order.
-            start, to = (index * 61_001 % count, index * 38_177 % count)
-            file.write(f"{start * block} {half + to * block} {block}\n")
-    first = os.path.join(directory, "first")
-    for depth in (1, 10, 100, 1000, 10_000, 100_000):
-        jobs, listed = (count, path) if depth > 10 else (2_000 * depth, first)
-        Run(f"head -n {jobs} {path} > {first}")
-        command = (f"{programs.kcopy} jobs --list {listed} --block-size {block} --depth {depth} "
-                   f"{data} {data}")
-        series.add(depth, jobs, command, lambda: host.uncache(data), jobs / 30_000)
+    directory, count = host.directory(host.disk_dir()), 100_000
+    data = os.path.join(directory, "data")
+    Run(f"{programs.reference} fill {data} {1024 * MIB} 1")
+    for queued in (1, 10, 100, 1000, 10_000, 100_000):
+        jobs = min(count, 2_000 * queued)
+        series.add(queued, jobs, f"{programs.queued} {data} {jobs} {queued}",
+                   lambda: host.uncache(data), jobs / 30_000)
     host.remove_directory(directory)
     return svg.Panel("random 4 KiB jobs, by queued jobs", "jobs queued", "jobs/s",
                      series.points, lambda value: f"{value:,}")
