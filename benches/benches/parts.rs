@@ -2,7 +2,6 @@
 //!
 //! What these show is whether a change made a part slower, on the same quiet machine. The cost of
 //! a job as a count, which no other load disturbs, is in `tests/tests/instructions.rs`.
-#![expect(missing_docs, reason = "criterion's macros make functions without a word")]
 
 use std::hint::black_box;
 use std::time::Duration;

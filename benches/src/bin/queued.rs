@@ -12,7 +12,9 @@ use kcopy::{Client, Device};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [file, jobs, queued] = &arguments[..] else { return Err("see the head of this file".into()) };
+    let [file, jobs, queued] = &arguments[..] else {
+        return Err("see the head of this file".into());
+    };
     let (jobs, queued): (u64, usize) = (jobs.parse()?, queued.parse()?);
     let file = Device::open(file, &OpenOptions::destination())?;
     // The client takes in as many jobs again as wait before its door.
