@@ -685,7 +685,34 @@ mod tests {
         assert_eq!(Identity::chunk_for(1 << 30, 1 << 20), 1 << 20);
     }
 
+    /// Makes the checksums of a damaged file right again.
+    fn mend(file: &mut [u8], record: usize) {
+        let crc = crc32c::crc32c(&file[..HEADER_CRC]).to_le_bytes();
+        file[HEADER_CRC..BLOCK].copy_from_slice(&crc);
+        for record in file[BLOCK..].chunks_exact_mut(record) {
+            record[16..20].copy_from_slice(&crc);
+            let crc = crc32c::crc32c(&record[8..]).to_le_bytes();
+            record[4..8].copy_from_slice(&crc);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn parser_survives_damage_behind_its_checksums_for_all(
+            damage in proptest::collection::vec((0usize..128, any::<u8>(), 0usize..3), 1..6),
+        ) {
+            let mut file = map().image();
+            for (at, value, part) in damage {
+                file[part * BLOCK + at] ^= value;
+            }
+            mend(&mut file, BLOCK);
+            if let Ok(back) = MapFile::parse(&file) {
+                prop_assert!(back.claimed().len() <= back.identity().chunks());
+                prop_assert!(back.claimed_bytes() <= back.identity().length);
+                prop_assert!(back.file_size() <= file.len() as u64);
+            }
+        }
+
         #[test]
         fn parser_survives_any_bytes_for_all(bytes in proptest::collection::vec(any::<u8>(), 0..9000)) {
             let _ = MapFile::parse(&bytes);
