@@ -34,12 +34,14 @@ use output::Screen;
 
 /// Runs the command `kcopy` with these arguments, the program's name first.
 pub fn kcopy(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let color = color_of(&arguments);
     let parsed = Cli::command()
         .try_get_matches_from(arguments)
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => return usage(&error).into(),
+        Err(error) => return usage(&error, color).into(),
     };
     let screen = Screen::new(cli.talk);
     logging::start(cli.talk.verbose, cli.talk.quiet, screen.color());
@@ -62,9 +64,25 @@ fn run(command: Command, screen: Screen) -> Result<Exit, Failure> {
     }
 }
 
+/// What `--color` says, found before the rest is understood: the rest may be wrong.
+fn color_of(arguments: &[OsString]) -> Choice {
+    let mut choice = Choice::Auto;
+    for (index, argument) in arguments.iter().enumerate() {
+        let Some(argument) = argument.to_str() else { continue };
+        let next = arguments.get(index + 1).and_then(|next| next.to_str());
+        let value = argument.strip_prefix("--color=");
+        match value.or_else(|| next.filter(|_| argument == "--color")) {
+            Some("always") => choice = Choice::Always,
+            Some("never") => choice = Choice::Never,
+            _ => {}
+        }
+    }
+    choice
+}
+
 /// Help and version are what was asked for; the rest is bad usage.
-fn usage(error: &clap::Error) -> Exit {
-    output::usage(error, Choice::Auto);
+fn usage(error: &clap::Error, color: Choice) -> Exit {
+    output::usage(error, color);
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return Exit::Done;
     }

@@ -232,6 +232,11 @@ impl<'a> Runner<'a> {
         let ok = self.targets.iter().all(|target| !target.detached);
         self.chunks.insert(chunk.index, Open { left: 1, ok });
         let range = chunk.offset..chunk.offset.saturating_add(chunk.len);
+        if self.plan.go_on {
+            // What is not tried at all on a destination that was given up is bad there too.
+            let lost = self.targets.iter_mut().filter(|target| target.detached);
+            lost.for_each(|target| target.bad.add(range.clone()));
+        }
         for segment in self.extents.within(range) {
             if segment.hole {
                 for part in cut_at(segment.range, &self.bounds) {
@@ -367,7 +372,7 @@ impl<'a> Runner<'a> {
             for bad in &outcome.unreadable {
                 self.unreadable.add(shifted(bad, task.range.start));
             }
-            if !self.plan.go_on || fault.kind == FaultKind::EndOfDevice {
+            if !self.plan.go_on || fault.kind == FaultKind::EndOfDevice || is_final(fault) {
                 self.stop(Stop::Unreadable);
             }
         }
@@ -402,7 +407,7 @@ impl<'a> Runner<'a> {
                 target.bad.add(shifted(range, task.range.start));
             }
             if let Some(fault) = found.error {
-                target.fail(fault, !self.plan.go_on);
+                target.fail(fault, !self.plan.go_on || is_final(fault));
             }
         }
         if self.targets.iter().all(|target| target.detached) {
@@ -444,6 +449,16 @@ impl Target {
         self.fault.get_or_insert(fault);
         self.detached |= detach;
     }
+}
+
+/// Whether everything that follows on this device will fail in the same way: it is full or gone.
+fn is_final(fault: Fault) -> bool {
+    use rustix::io::Errno;
+    let full = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG, Errno::ROFS];
+    let gone = [Errno::NODEV, Errno::NXIO, Errno::NOMEDIUM];
+    let errno = fault.errno.raw();
+    fault.kind == FaultKind::Device
+        && full.iter().chain(&gone).any(|known| known.raw_os_error() == errno)
 }
 
 fn shifted(range: &Range<u64>, by: u64) -> Range<u64> {
