@@ -120,3 +120,25 @@ fn a_small_job_waits_for_a_piece_or_two_of_a_huge_one_not_for_its_end() {
         assert!(operations <= 24, "{operations} operations before 4 KiB were copied");
     }
 }
+
+#[test]
+fn jobs_of_one_token_travel_together_and_are_cancelled_together() {
+    let mut client = client(1024);
+    let (a, b) = (Device::null("a", 1 << 30), Device::null("b", 1 << 30));
+    let (token, cancelled) = (client.cancel_token(), Arc::new(AtomicUsize::new(0)));
+    for i in 0..1000u64 {
+        let (from, to) = (Extent::new(&a, i << 12, 4096), Extent::new(&b, i << 12, 4096));
+        let cancelled = Arc::clone(&cancelled);
+        let count = move |outcome: kcopy::Outcome| {
+            cancelled.fetch_add(usize::from(outcome.cancelled), Ordering::Relaxed);
+            assert!(outcome.destinations[0].written == (0..4096) || outcome.cancelled);
+        };
+        client.submit(Job::copy(from).to(to).cancelled_by(&token), count).unwrap();
+    }
+    client.turn(None).unwrap();
+    token.cancel();
+    client.run_until_idle().unwrap();
+    assert!(client.stats().jobs_merged > 0);
+    assert!(cancelled.load(Ordering::Relaxed) > 500);
+    assert_eq!(client.engine().pool().in_use(), 0);
+}

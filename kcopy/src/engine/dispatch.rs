@@ -5,6 +5,7 @@ use super::queue::{JobKey, QUANTUM};
 use super::state::{Gate, JobState, PieceKey, Target};
 use super::{Engine, PageWaiter};
 use crate::backend::{Op, OpId};
+use crate::cancel::CancelToken;
 use crate::job::{Flags, Job, JobKind};
 use crate::split::Direction;
 use crate::units::{PAGE_SIZE, Time};
@@ -360,14 +361,13 @@ fn pages_of_piece(job: &JobState) -> u32 {
     pages_for(len).saturating_mul(u32::from(job.ticket.buffers.max(1)))
 }
 
-/// Whether a job may travel with others: a small plain copy that nobody watches or cancels.
+/// Whether a job may travel with others: a small plain copy that nobody watches.
 fn may_merge(job: &JobState) -> bool {
-    let Job { kind, transform, cancel, flags, .. } = &job.job;
+    let Job { kind, transform, flags, .. } = &job.job;
     *kind == JobKind::Copy
         && !job.alone
         && job.taken == 0
         && transform.is_none()
-        && cancel.is_none()
         && (Flags::FLUSH | Flags::NO_ISOLATION | Flags::REFUSE_OVERLAP).contains(*flags)
         && !job.ticket.overlap
         && job.ticket.cut.len <= u64::from(job.ticket.cut.max / 2)
@@ -384,6 +384,7 @@ fn continues(first: &JobState, other: &JobState, whole: u32, longer: u32) -> boo
         || !follows(&first.job.sources[0], &other.job.sources[0])
         || first.job.flags != other.job.flags
         || first.job.on_error != other.job.on_error
+        || !CancelToken::are_same(first.job.cancel.as_ref(), other.job.cancel.as_ref())
         || first.job.destinations.len() != other.job.destinations.len()
     {
         return false;

@@ -245,6 +245,12 @@ impl Engine {
         let from = piece.offset + u64::from(piece.lanes[lane].done);
         let to = piece.offset + u64::from(piece.len);
         self.jobs[piece.job].targets[lane].leave_out(from, to);
+        // Jobs that travel together are cancelled together, and none of the others surely got there.
+        for other in &piece.merged {
+            let job = &mut self.jobs[*other];
+            let len = job.ticket.cut.len;
+            job.targets[lane].leave_out(0, len);
+        }
         self.end_write_lane(key, lane);
     }
 
