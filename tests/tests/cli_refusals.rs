@@ -1,6 +1,5 @@
 //! Every bad input gives one clear message with what to do, the right exit code, and leaves no
 //! trace: not one byte changed, no file created.
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
