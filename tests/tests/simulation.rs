@@ -3,7 +3,7 @@
 //! A failure prints how to replay it.
 
 use tests::sim::report::Report;
-use tests::sim::{durable, failing, moving, mutants, resuming, seeds, suite};
+use tests::sim::{durable, failing, moving, mutants, resuming, scenario, seeds, suite};
 
 #[test]
 fn random_runs_keep_all_rules() {
@@ -15,6 +15,41 @@ fn jobs_keep_all_rules_whichever_operation_fails() {
     let report = failing::of_shapes(1, |name| name.contains("flush") || name.contains("cancel"));
     report.expect_clean();
     assert!(report.counted("n-th failure runs") > 500);
+}
+
+#[test]
+fn every_job_is_answered_when_the_backend_breaks() {
+    seeds::broken(0, 200).expect_clean();
+}
+
+#[test]
+fn comparing_finds_what_a_disk_lied_about() {
+    use kcopy::backend::sim::{Effect, Fault, OpKind};
+    use kcopy::engine::Config;
+    use kcopy::{Extent, Job, LocalClient, pool::Pool};
+    let lies = [
+        Fault::new(Effect::Misdirect(4096)).kind(OpKind::Write).times(1),
+        Fault::new(Effect::FlipBit).kind(OpKind::Read).times(1),
+    ];
+    for lie in lies {
+        let plan = |seed| scenario::DiskPlan::new(1 << 16, seed);
+        let run = scenario::Scenario::new(5, vec![plan(1), plan(2)], Vec::new());
+        let (world, disks) = run.world();
+        world.inject(lie);
+        let pool = Pool::new(16).expect("memory");
+        let config = Config { request_size: 4096, ..Config::default() };
+        let mut client = LocalClient::with_clock(config, pool, world.backend(), world.clone());
+        let whole = |index: usize| Extent::new(&disks[index].device(), 0, 1 << 15);
+        let copy = Job::copy(whole(0)).to(whole(1));
+        client.submit(copy, |outcome| assert!(outcome.is_ok(), "nobody noticed")).expect("copy");
+        client.run_until_idle().expect("the backend works");
+        world.clear_faults();
+        let compare = Job::compare(whole(0)).to(whole(1));
+        client.submit(compare, |outcome| assert!(!outcome.is_ok())).expect("compare");
+        client.run_until_idle().expect("the backend works");
+        assert_eq!(client.stats().jobs_failed, 1);
+        assert_eq!(client.stats().callback_panics, 0);
+    }
 }
 
 #[test]

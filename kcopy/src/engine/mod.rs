@@ -283,11 +283,21 @@ impl Engine {
             let op = self.ops.remove(index);
             self.give_up(op, errno);
         }
+        // What waits for something that does not come any more: pieces for their gate, jobs for a
+        // flush, for their turn, for pages.
+        let keys: Vec<JobKey> = self.jobs.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.drop_held_pieces(key);
+        }
+        while let Some(slot) = self.devices.start_flush() {
+            self.flush_ended(slot, Err(errno));
+        }
         while let Some(job) = self.queue.pick() {
             self.jobs[job].queued = false;
             self.end_if_done(job);
         }
         if let Some(waiter) = self.page_waiter.take() {
+            self.jobs[waiter.job].queued = false;
             self.end_if_done(waiter.job);
         }
     }

@@ -51,6 +51,12 @@ pub fn scenario(seed: u64) -> Scenario {
     }
 }
 
+/// The run of `seed`, in which the whole backend breaks.
+pub fn broken(seed: u64) -> Scenario {
+    let break_at = Some(Rng::new(seed ^ 0xb20e).below(60));
+    Scenario { break_at, ..scenario(seed) }
+}
+
 fn disk(rng: &mut Rng) -> DiskPlan {
     DiskPlan {
         block: if rng.chance(1, 4) { 4096 } else { 512 },

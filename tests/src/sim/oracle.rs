@@ -217,6 +217,31 @@ fn judge_errors(job: &JobPlan, outcome: &Outcome, evidence: &Evidence<'_>) -> Re
     Ok(())
 }
 
+/// I3 alone: what an outcome says is written is there.
+///
+/// # Errors
+///
+/// What is not.
+pub fn judge_written(
+    job: &JobPlan,
+    outcome: &Outcome,
+    images: (&Images, &Images),
+) -> Result<(), String> {
+    let (before, after) = images;
+    if job.kind == JobKind::Stripe && !outcome.unreadable.is_empty() {
+        return Ok(());
+    }
+    let wanted = wanted(job, before, &outcome.unreadable);
+    for (index, (wanted, verdict)) in wanted.iter().zip(&outcome.destinations).enumerate() {
+        let now = slice(after, job.destinations[index].0, job.len);
+        let sure = indices(&verdict.written);
+        if now[sure.clone()] != wanted[sure.clone()] {
+            return Err(format!("I3: destination {index}: wrong bytes within {sure:?}"));
+        }
+    }
+    Ok(())
+}
+
 fn judge_comparison(
     job: &JobPlan,
     outcome: &Outcome,

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kcopy::backend::sim::{DiskId, Effect, SimBackend, SimDisk, SimWorld};
+use kcopy::backend::sim::{Crash, DiskId, Effect, SimBackend, SimDisk, SimWorld};
 use kcopy::engine::Config;
 use kcopy::pool::Pool;
 use kcopy::{CancelToken, Flags, JobKind, LocalClient, Outcome, Stats, SubmitError, Throttle};
@@ -100,6 +100,9 @@ pub fn run_watched(
     mut watcher: Option<&mut Watcher<'_>>,
 ) -> Result<Tally, String> {
     let mut run = Run::new(scenario, rule)?;
+    if scenario.break_at.is_some() {
+        return run.break_and_finish();
+    }
     let limit = 4_000 + scenario.jobs.len() as u64 * 64;
     loop {
         run.submit_some()?;
@@ -261,6 +264,38 @@ impl<'a> Run<'a> {
         }
         self.last_stats = stats;
         Ok(())
+    }
+
+    /// The backend breaks on the way: every job that was accepted is answered all the same, once,
+    /// and what is said to be written is there.
+    fn break_and_finish(mut self) -> Result<Tally, String> {
+        self.submit_some()?;
+        while !self.client.is_idle() {
+            if Some(self.turns) < self.scenario.break_at {
+                self.submit_some()?;
+                self.step()?;
+                continue;
+            }
+            self.world.crash(Crash::KeepAll);
+            // It says that it is broken, again and again, and calls back what it accepted.
+            let _ = self.client.turn(Some(Duration::ZERO));
+            self.turns += 1;
+            if self.turns > 4_000 {
+                return Err("I13: a broken backend, and jobs that are not answered".into());
+            }
+        }
+        let after: Images = self.disks.iter().map(SimDisk::bytes).collect();
+        for (index, end) in lock(&self.ends)[..self.submitted].iter().enumerate() {
+            let job = &self.scenario.jobs[index];
+            let outcome = end.outcome.as_ref().filter(|_| end.calls == 1);
+            let outcome = outcome.ok_or_else(|| format!("I1: {} callbacks", end.calls))?;
+            let images = (&*self.before, &after);
+            oracle::judge_written(job, outcome, images).map_err(|e| format!("job {index}: {e}"))?;
+        }
+        if self.client.engine().pool().in_use() > 0 && self.world.ops() == 0 {
+            return Err("I7: pages are held although nothing was begun".into());
+        }
+        Ok(Tally { jobs: self.submitted as u64, after, ..Tally::default() })
     }
 
     fn finish(mut self) -> Result<Tally, String> {

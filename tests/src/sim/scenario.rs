@@ -206,6 +206,8 @@ pub struct Scenario {
     pub schedule: Schedule,
     /// What goes wrong.
     pub faults: Vec<Fault>,
+    /// The turn before which the backend breaks, as a whole and for good.
+    pub break_at: Option<u64>,
 }
 
 impl Scenario {
@@ -223,6 +225,7 @@ impl Scenario {
             rate: None,
             schedule: Schedule::Random,
             faults: Vec::new(),
+            break_at: None,
         }
     }
 

@@ -16,6 +16,20 @@ pub fn everything(first: u64, count: u64, rule: Rule) -> Report {
     report
 }
 
+/// `count` random runs from seed `first` on, in which the backend breaks.
+pub fn broken(first: u64, count: u64) -> Report {
+    let mut report = Report::default();
+    for seed in (0..count).map(|n| first.wrapping_add(n)) {
+        let scenario = generate::broken(seed);
+        report.check(|| format!("broken:{seed}"), || run(&scenario, None));
+        report.count("runs in which the backend breaks", 1);
+        if report.is_hopeless() {
+            break;
+        }
+    }
+    report
+}
+
 /// One random run.
 pub fn one(seed: u64, rule: Rule, report: &mut Report) {
     let scenario = generate::scenario(seed);

@@ -51,6 +51,7 @@ pub fn everything(volume: Volume) -> Report {
     let mut report = thread::scope(|scope| {
         let other = scope.spawn(move || {
             let mut report = seeds::everything(first, volume.seeds, None);
+            report.add(seeds::broken(first, volume.seeds / 4));
             report.add(moving::everything(first, volume.moves, None));
             report.add(failing::everything(volume.failing));
             report
@@ -107,5 +108,6 @@ pub fn describe(id: &str) -> Option<String> {
 
 fn find(id: &str) -> Option<Scenario> {
     let by_name = failing::find(id).or_else(|| small::find(id));
-    by_name.or_else(|| id.parse().ok().map(generate::scenario))
+    let broken = || id.strip_prefix("broken:")?.parse().ok().map(generate::broken);
+    by_name.or_else(broken).or_else(|| id.parse().ok().map(generate::scenario))
 }
