@@ -217,7 +217,7 @@ fn adjacent(rng: &mut Rng, space: &mut Allocator, jobs: &mut Vec<JobPlan>) {
         return;
     }
     let flags = if rng.chance(1, 2) { Flags::FLUSH } else { Flags::empty() };
-    let first = JobPlan { flags, cancel_at: None, ..common(rng, len, source) };
+    let first = JobPlan { flags, ..common(rng, len, source) };
     for index in 0..count {
         let at = |place: &Place| Place { offset: place.offset + index * len, ..*place };
         let destinations = destinations.iter().map(|place| (at(place), 0)).collect();

@@ -1,5 +1,6 @@
 //! One run of a scenario, with every invariant checked after every step.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -134,8 +135,11 @@ impl<'a> Run<'a> {
         config.mutation = rule;
         let backend = world.backend_with_room(scenario.depth);
         let client = LocalClient::with_clock(config, pool, backend, world.clone());
-        let tokens =
-            scenario.jobs.iter().map(|job| job.cancel_at.map(|_| client.cancel_token())).collect();
+        // Jobs that are cancelled at the same turn share a token.
+        let mut by_turn: HashMap<u64, CancelToken> = HashMap::new();
+        let mut token =
+            |at: u64| by_turn.entry(at).or_insert_with(|| client.cancel_token()).clone();
+        let tokens = scenario.jobs.iter().map(|job| job.cancel_at.map(&mut token)).collect();
         let ends = Ends::default();
         lock(&ends).resize_with(scenario.jobs.len(), End::default);
         Ok(Self {
@@ -219,7 +223,7 @@ impl<'a> Run<'a> {
 
     /// One turn of the engine, and everything that can be checked after it.
     fn step(&mut self) -> Result<(), String> {
-        for index in 0..self.submitted {
+        for index in 0..self.scenario.jobs.len() {
             if self.scenario.jobs[index].cancel_at == Some(self.turns) {
                 self.tokens[index].as_ref().expect("it has a token").cancel();
                 self.cancelled.push(index);

@@ -207,6 +207,11 @@ fn regressions() -> Vec<Shape> {
         // A cancelled sequential job went on writing what waited at its gate.
         one("sequential-cancel-5", 4, cancelled(5)),
         one("sequential-cancel-9", 4, cancelled(9)),
+        many("adjacent-cancel", 3, {
+            let mut jobs = adjacent(12, Flags::FLUSH, 2);
+            jobs.iter_mut().for_each(|job| job.cancel_at = Some(4));
+            jobs
+        }),
         // A rate with requests below 64 KiB panicked.
         one("rate-small-requests", 2, fan(32_768, 1))
             .with(|s| (s.rate, s.request_size) = (Some(8 << 20), 4096)),
