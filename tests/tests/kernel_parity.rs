@@ -216,14 +216,18 @@ fn k10_callback_may_submit_drop_the_client_and_panic() {
     let client = client(&world);
     let done = Arc::new(AtomicBool::new(false));
     let (again, disks_too, flag) = (client.clone(), disks.clone(), Arc::clone(&done));
+    let (accepted, second_is_accepted) = std::sync::mpsc::channel();
     let first = move |_: Outcome| {
         let second = move |outcome: Outcome| flag.store(outcome.is_ok(), Ordering::SeqCst);
         again.submit(small_copy(&disks_too, 4096), second).expect("accepted inside a callback");
+        accepted.send(()).expect("the test waits");
         drop(again);
         panic!("a callback may do this");
     };
     client.submit(small_copy(&disks, 0), first).expect("accepted");
     client.run(small_copy(&disks, 8192)).expect("the client is alive");
+    // The jobs end in any order: closed earlier, the client would refuse the second one.
+    second_is_accepted.recv().expect("the first callback");
     client.close();
     assert!(done.load(Ordering::SeqCst));
     assert_eq!(client.stats().callback_panics, 1);
