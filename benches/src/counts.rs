@@ -17,6 +17,7 @@ use kcopy::engine::Config;
 use kcopy::pool::Pool;
 use kcopy::{BackendKind, Device, Errno, Extent, Job, LocalClient};
 
+use crate::nop::NoWake;
 use crate::workload::{Stream, null_client};
 
 /// N1: bytes that are read to copy `bytes` bytes to `destinations` devices.
@@ -168,13 +169,6 @@ struct Held {
     held: VecDeque<(OpId, Op)>,
     release: usize,
     issued: u64,
-}
-
-#[derive(Debug)]
-struct NoWake;
-
-impl Wake for NoWake {
-    fn wake(&self) {}
 }
 
 impl Backend for Held {

@@ -35,9 +35,9 @@ impl NopBackend {
     }
 }
 
-/// Nobody waits on this backend from elsewhere.
+/// For backends that nobody waits on from another thread.
 #[derive(Debug)]
-struct NoWake;
+pub(crate) struct NoWake;
 
 impl Wake for NoWake {
     fn wake(&self) {}

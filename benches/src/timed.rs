@@ -14,6 +14,7 @@ use kcopy::engine::Config;
 use kcopy::pool::Pool;
 use kcopy::{BackendKind, Client, Device, Errno, Extent, Job, LocalClient, Throttle};
 
+use crate::nop::NoWake;
 use crate::workload::Stream;
 
 /// Jobs per second of a client that is turned by hand, `depth` jobs on their way.
@@ -162,13 +163,6 @@ struct Stamped {
 
 /// Completions per wait.
 const REAP: usize = 64;
-
-#[derive(Debug)]
-struct NoWake;
-
-impl Wake for NoWake {
-    fn wake(&self) {}
-}
 
 impl Backend for Stamped {
     fn kind(&self) -> BackendKind {
