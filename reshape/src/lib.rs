@@ -1,4 +1,15 @@
 //! What an md array is, how it may change, and the machine that changes it safely.
 //!
-//! This crate is empty in this release: the copy engine it stands on, [`kcopy`], comes first.
-#![forbid(unsafe_code)]
+//! Rooms, each of which knows only those above it in this list:
+//!
+//! - [`units`]: positions in the three address spaces;
+//! - [`geometry`]: array sector to member sector and back, for every level and layout;
+//! - [`parity`]: the arithmetic of P and Q;
+//! - [`metadata`]: superblocks, bitmaps and logs as md writes them.
+
+#![deny(unsafe_code)]
+
+pub mod geometry;
+pub mod metadata;
+pub mod parity;
+pub mod units;
