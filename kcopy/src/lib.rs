@@ -44,7 +44,7 @@ pub use job::{
 pub use mem::{Pages, SharedPages};
 pub use outcome::{DestinationOutcome, Fault, FaultKind, JobRange, Outcome};
 pub use region::{Extent, Region};
-pub use service::LocalClient;
+pub use service::{Clock, LocalClient, SystemClock};
 pub use stats::{DeviceStats, LATENCY_CLASSES, Stats};
 pub use throttle::Throttle;
 pub use units::{PAGE_SIZE, SECTOR_SIZE, Sector, Sectors, Time};

@@ -44,6 +44,12 @@ impl Clock for SystemClock {
     }
 }
 
+impl Clock for Box<dyn Clock> {
+    fn now(&self) -> Time {
+        (**self).now()
+    }
+}
+
 /// A copy service without a thread: submit jobs, call [`LocalClient::turn`] until they are done.
 ///
 /// ```

@@ -5,11 +5,13 @@
 //! - [`units`]: positions in the three address spaces;
 //! - [`geometry`]: array sector to member sector and back, for every level and layout;
 //! - [`parity`]: the arithmetic of P and Q;
-//! - [`metadata`]: superblocks, bitmaps and logs as md writes them.
+//! - [`metadata`]: superblocks, bitmaps and logs as md writes them;
+//! - [`mover`]: the copy engine as arrays use it.
 
 #![deny(unsafe_code)]
 
 pub mod geometry;
 pub mod metadata;
+pub mod mover;
 pub mod parity;
 pub mod units;
