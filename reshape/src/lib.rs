@@ -11,6 +11,7 @@
 #![deny(unsafe_code)]
 
 pub mod geometry;
+pub mod machine;
 pub mod metadata;
 pub mod mover;
 pub mod parity;
