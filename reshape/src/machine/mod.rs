@@ -1,3 +1,506 @@
-//! The reshape as a state machine: pure, no I/O, no clock.
+//! The reshape as a state machine: pure, no I/O, no clock, no threads.
+//!
+//! A [`Machine`] says what may be done next ([`Machine::poll`]) and is told what has been done
+//! ([`Machine::handle`]). An executor carries the [`Action`]s out, several at once. A reshape that was
+//! interrupted is the same machine, begun at the position that the superblocks record.
+//!
+//! # A window's life
+//!
+//! ```text
+//!            Read               (critical only)                    Write
+//!  Reading ───────▶ Read ──▶ Saving ──▶ Saved ──────────────────▶ Writing ──▶ Written
+//!                     │                              ▲                          │
+//!                     └── limit(recorded) >= end ────┘     flush, record ◀──────┘
+//! ```
+//!
+//! Windows are read ahead into memory, written in the new geometry when nothing that is still needed
+//! can be overwritten, and forgotten when a checkpoint behind them is durable on every member.
+//!
+//! # The rules
+//!
+//! 1. **Overwrite.** A window is written only if every old row it touches belongs to data whose
+//!    move is recorded on the members, or that is saved in a valid backup section
+//!    ([`Track::limit`]).
+//! 2. **Record.** A position is recorded only after everything before it was written and flushed.
+//! 3. **Backup.** A section's header becomes valid only after its data was flushed; windows it covers are
+//!    written only after the header is durable; its data is overwritten only after the position is recorded
+//!    behind it and the header says, durably, that the section is empty.
+//! 4. **Order.** Backup sections and windows are in the order of the walk, without gaps.
+//!
+//! They are asserted where actions are made, in release builds, too: a machine that is about to break
+//! one stops the process before a byte is written.
+//!
+//! # Units
+//!
+//! Distances are array sectors of 512 bytes from where the reshape began; [`Track`] turns them into
+//! positions. Positions that are recorded are multiples of [`Track::unit`], as the kernel demands.
+
+mod keeper;
 mod track;
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+pub use keeper::{Section, Sections};
 pub use track::{Direction, Rows, Track};
+
+use crate::units::ArraySector;
+use keeper::Keeper;
+
+/// Bounds of a machine's work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest window, in array sectors.
+    pub window: u64,
+    /// Windows in memory at once.
+    pub windows: usize,
+    /// Whether there is a backup for what is critical.
+    pub backup: Backup,
+}
+
+/// Where the critical section is saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backup {
+    /// Nowhere: a critical window ends the reshape.
+    None,
+    /// Two sections of at most this many array sectors each.
+    Sections {
+        /// Array sectors of a section.
+        length: u64,
+    },
+}
+
+/// Names a window until it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WindowId(pub u64);
+
+/// Array sectors, in the array's order whatever the direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Span {
+    /// The first sector.
+    pub start: ArraySector,
+    /// How many sectors of 512 bytes.
+    pub sectors: u64,
+}
+
+/// Something to be done. Each is answered by one [`Event`] of the same name, or [`Event::Failed`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Read the window's old stripes into memory and verify them.
+    Read(WindowId, Span),
+    /// Write the window's data to a section of the backup.
+    Save(WindowId, Section),
+    /// Flush the backup.
+    FlushBackup,
+    /// Write the backup's header, and flush it.
+    WriteHeader(Sections),
+    /// Write the window's new stripes; its memory is free afterwards.
+    Write(WindowId, Span),
+    /// Flush every member.
+    FlushMembers,
+    /// Write the position into the superblocks of every member, and flush them.
+    Record(ArraySector),
+    /// Everything is moved and flushed: make the new geometry the only one, durably.
+    Finish,
+}
+
+/// What was done. See [`Action`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A window is in memory and its old stripes hold.
+    Read(WindowId),
+    /// A window's data is written to the backup.
+    Saved,
+    /// The backup is flushed.
+    BackupFlushed,
+    /// The header is durable.
+    HeaderWritten,
+    /// A window's new stripes are written.
+    Written(WindowId),
+    /// The members are flushed.
+    MembersFlushed,
+    /// The position is durable on every member.
+    Recorded,
+    /// The new geometry is durable on every member.
+    Finished,
+    /// The action that was under way failed for good; nothing new is begun.
+    Failed,
+}
+
+/// Where a machine stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Windows are moved.
+    Running,
+    /// Nothing new is begun; what is under way ends and is recorded.
+    Stopping,
+    /// Stopped: the position is recorded, the reshape can go on from it.
+    Stopped,
+    /// Done: only the new geometry is left.
+    Finished,
+    /// An action failed. What was recorded last holds.
+    Failed,
+    /// The next window is critical and there is no backup.
+    NeedsBackup,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Reading,
+    Read,
+    Saving,
+    Saved,
+    Writing,
+    Written,
+}
+
+#[derive(Clone, Debug)]
+struct Window {
+    id: WindowId,
+    /// Distances.
+    range: Range<u64>,
+    /// It may be written only when it is saved.
+    critical: bool,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Recorder {
+    Idle,
+    Flushing { to: u64 },
+    Flushed { to: u64 },
+    Recording { to: u64 },
+    Finishing,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    track: Track,
+    limits: Limits,
+    /// Distance recorded durably on every member.
+    recorded: u64,
+    /// Where the next window begins.
+    ahead: u64,
+    next_id: u64,
+    windows: VecDeque<Window>,
+    recorder: Recorder,
+    keeper: Keeper,
+    state: State,
+    /// Somebody wants a checkpoint.
+    record_wanted: bool,
+}
+
+impl Machine {
+    /// A machine at `position`, which every member records.
+    ///
+    /// `saved` is what a valid backup holds at that moment, if anything; a fresh start has none.
+    ///
+    /// # Errors
+    ///
+    /// A position that lies outside the way or is no multiple of the unit.
+    pub fn new(
+        track: Track,
+        limits: Limits,
+        position: ArraySector,
+        saved: Sections,
+    ) -> Result<Self, BadPosition> {
+        let bad = BadPosition { position, unit: track.unit, total: track.total };
+        let recorded = track.distance(position).ok_or(bad)?;
+        let aligned = recorded == track.total || position.get().is_multiple_of(track.unit);
+        if !aligned || limits.windows == 0 || limits.window < track.unit {
+            return Err(bad);
+        }
+        Ok(Self {
+            track,
+            limits,
+            recorded,
+            ahead: recorded,
+            next_id: 0,
+            windows: VecDeque::new(),
+            recorder: Recorder::Idle,
+            keeper: Keeper::new(saved),
+            state: State::Running,
+            record_wanted: false,
+        })
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The position that is durable on every member.
+    pub fn recorded(&self) -> ArraySector {
+        self.track.position(self.recorded)
+    }
+
+    /// Array sectors that are moved, from the start of the reshape, recorded or not.
+    pub fn moved(&self) -> u64 {
+        let written = self.windows.iter().take_while(|window| window.phase == Phase::Written);
+        written.last().map_or(self.recorded, |window| window.range.end)
+    }
+
+    /// The way.
+    pub fn track(&self) -> &Track {
+        &self.track
+    }
+
+    /// Begins nothing new; what is under way ends and is recorded.
+    pub fn stop(&mut self) {
+        if self.state == State::Running {
+            self.state = State::Stopping;
+        }
+    }
+
+    /// Asks for a checkpoint at the next occasion, because time has passed.
+    pub fn record_soon(&mut self) {
+        self.record_wanted = true;
+    }
+
+    /// The next thing that may be done now, beside what is under way; `None`: wait for an event.
+    ///
+    /// To be called again after it returned an action, and after each event.
+    pub fn poll(&mut self) -> Option<Action> {
+        if matches!(self.state, State::Stopped | State::Finished | State::Failed) {
+            return None;
+        }
+        self.poll_recorder()
+            .or_else(|| self.poll_keeper())
+            .or_else(|| self.poll_write())
+            .or_else(|| self.poll_read())
+            .or_else(|| self.settle())
+    }
+
+    /// Takes in what was done.
+    ///
+    /// # Panics
+    ///
+    /// On an event that answers no action: a bug of the executor that must not go on.
+    pub fn handle(&mut self, event: Event) {
+        match event {
+            Event::Read(id) => self.advance(id, Phase::Reading, Phase::Read),
+            Event::Written(id) => self.advance(id, Phase::Writing, Phase::Written),
+            Event::Saved | Event::BackupFlushed | Event::HeaderWritten => {
+                if let Some(id) = self.keeper.handle(event) {
+                    self.advance(id, Phase::Saving, Phase::Saved);
+                }
+            }
+            Event::MembersFlushed => self.members_flushed(),
+            Event::Recorded => self.position_recorded(),
+            Event::Finished => {
+                assert_eq!(self.recorder, Recorder::Finishing, "nobody was finishing");
+                self.recorded = self.track.total;
+                self.state = State::Finished;
+            }
+            Event::Failed => self.state = State::Failed,
+        }
+    }
+
+    fn advance(&mut self, id: WindowId, from: Phase, to: Phase) {
+        let window = self.windows.iter_mut().find(|window| window.id == id);
+        let window = window.expect("a window that is known");
+        assert_eq!(window.phase, from, "window {id:?} was not being worked on");
+        window.phase = to;
+    }
+
+    fn members_flushed(&mut self) {
+        let Recorder::Flushing { to } = self.recorder else { panic!("nobody was flushing") };
+        self.recorder = Recorder::Flushed { to };
+    }
+
+    fn position_recorded(&mut self) {
+        let Recorder::Recording { to } = self.recorder else { panic!("nobody was recording") };
+        self.recorder = Recorder::Idle;
+        self.recorded = to;
+        self.windows.retain(|window| window.range.end > to);
+        self.keeper.forget_before(to);
+    }
+
+    /// The distance from which on old data has to stay where it is.
+    fn kept(&self) -> u64 {
+        self.keeper.saved_to(self.recorded)
+    }
+
+    fn poll_recorder(&mut self) -> Option<Action> {
+        match self.recorder {
+            Recorder::Idle if self.must_record() => {
+                self.recorder = Recorder::Flushing { to: self.moved() };
+                self.record_wanted = false;
+                Some(Action::FlushMembers)
+            }
+            Recorder::Flushed { to } if to == self.track.total => {
+                self.recorder = Recorder::Finishing;
+                Some(Action::Finish)
+            }
+            Recorder::Flushed { to } => {
+                assert!(to > self.recorded && to <= self.moved(), "recorded ahead of the data");
+                self.recorder = Recorder::Recording { to };
+                Some(Action::Record(self.track.position(to)))
+            }
+            Recorder::Idle
+            | Recorder::Flushing { .. }
+            | Recorder::Recording { .. }
+            | Recorder::Finishing => None,
+        }
+    }
+
+    /// A checkpoint is due at the end, when asked for, when half of the room is used up, when a section of
+    /// the backup waits for it, and when nothing is being written.
+    fn must_record(&self) -> bool {
+        let moved = self.moved();
+        if moved == self.track.total {
+            return true;
+        }
+        if moved <= self.recorded {
+            return false;
+        }
+        let room = self.track.limit(self.recorded).saturating_sub(self.recorded);
+        self.record_wanted
+            || self.keeper.is_full()
+            || (moved - self.recorded).saturating_mul(2) >= room
+            || !self.windows.iter().any(|window| window.phase == Phase::Writing)
+    }
+
+    fn poll_keeper(&mut self) -> Option<Action> {
+        if let Some(action) = self.keeper.poll() {
+            return Some(action);
+        }
+        if self.state != State::Running {
+            return None;
+        }
+        let Backup::Sections { length } = self.limits.backup else { return None };
+        let window = self.windows.iter_mut().find(|window| window.phase < Phase::Saved)?;
+        if !window.critical || window.phase != Phase::Read {
+            return None;
+        }
+        let range = window.range.clone();
+        assert!(range.end - range.start <= length, "a window that no section can hold");
+        let span = span(&self.track, &range);
+        let action = self.keeper.save(window.id, range, span)?;
+        window.phase = Phase::Saving;
+        Some(action)
+    }
+
+    fn poll_write(&mut self) -> Option<Action> {
+        if self.state != State::Running {
+            return None;
+        }
+        let limit = self.track.limit(self.kept());
+        let kept = self.kept();
+        // In the order of the walk: a window waits for those before it to be on their way.
+        let window = self.windows.iter_mut().find(|window| window.phase < Phase::Writing)?;
+        let ready = match (window.critical, window.phase) {
+            (true, phase) => phase == Phase::Saved && window.range.end <= kept,
+            (false, phase) => phase == Phase::Read,
+        };
+        if !ready || window.range.end > limit {
+            return None;
+        }
+        window.phase = Phase::Writing;
+        Some(Action::Write(window.id, span(&self.track, &window.range)))
+    }
+
+    fn poll_read(&mut self) -> Option<Action> {
+        let in_memory = self.windows.iter().filter(|w| w.phase != Phase::Written).count();
+        if self.state != State::Running
+            || self.ahead >= self.track.total
+            || in_memory >= self.limits.windows
+        {
+            return None;
+        }
+        let (length, critical) = self.next_window()?;
+        let range = self.ahead..self.ahead + length;
+        let id = WindowId(self.next_id);
+        self.next_id += 1;
+        self.ahead = range.end;
+        let span = span(&self.track, &range);
+        self.windows.push_back(Window { id, range, critical, phase: Phase::Reading });
+        Some(Action::Read(id, span))
+    }
+
+    /// Length of the next window, and whether it has to be saved; `None` if it can be neither
+    /// written freely nor saved.
+    fn next_window(&self) -> Option<(u64, bool)> {
+        let (unit, left) = (self.track.unit, self.track.total - self.ahead);
+        let room = self.track.limit(self.ahead).saturating_sub(self.ahead);
+        // Half of the room, so that the next window can be written while this one is recorded.
+        let whole = |sectors: u64| (sectors / unit * unit).max(unit).min(left);
+        if room >= unit.min(left) {
+            let largest = self.limits.window.min((room / 2).max(unit));
+            return Some((whole(largest).min(room), false));
+        }
+        match self.limits.backup {
+            Backup::Sections { length } => Some((whole(self.limits.window.min(length)), true)),
+            Backup::None => None,
+        }
+    }
+
+    /// Nothing can be begun: looks whether that is the end.
+    fn settle(&mut self) -> Option<Action> {
+        let busy = |phase| matches!(phase, Phase::Reading | Phase::Saving | Phase::Writing);
+        let under_way = self.recorder != Recorder::Idle
+            || self.keeper.is_busy()
+            || self.windows.iter().any(|window| busy(window.phase));
+        if under_way || self.moved() > self.recorded {
+            return None;
+        }
+        match self.state {
+            State::Stopping => self.state = State::Stopped,
+            State::Running if self.windows.is_empty() && self.next_window().is_none() => {
+                self.state = State::NeedsBackup;
+            }
+            State::Running
+            | State::Stopped
+            | State::Finished
+            | State::Failed
+            | State::NeedsBackup => {}
+        }
+        None
+    }
+}
+
+impl PartialOrd for Phase {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.rank().cmp(&other.rank()))
+    }
+}
+
+impl Phase {
+    fn rank(self) -> u8 {
+        match self {
+            Self::Reading => 0,
+            Self::Read => 1,
+            Self::Saving => 2,
+            Self::Saved => 3,
+            Self::Writing => 4,
+            Self::Written => 5,
+        }
+    }
+}
+
+/// A position that no reshape of this kind can have recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{position} is no place where this reshape can stand: not a multiple of {unit} up to {total}"
+)]
+pub struct BadPosition {
+    /// What was recorded.
+    pub position: ArraySector,
+    /// Positions are multiples of this many sectors.
+    pub unit: u64,
+    /// The largest position.
+    pub total: u64,
+}
+
+/// The array sectors of a range of distances.
+fn span(track: &Track, range: &Range<u64>) -> Span {
+    let start = match track.direction {
+        Direction::Forwards => track.position(range.start),
+        Direction::Backwards => track.position(range.end),
+    };
+    Span { start, sectors: range.end - range.start }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! The backup's part of the machine: two sections, one header, and the order between them.
+
+use std::ops::Range;
+
+use super::{Action, Event, Span, WindowId};
+
+/// One of the two places for data in a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Section {
+    /// The first, right behind the header.
+    First,
+    /// The second, behind the first.
+    Second,
+}
+
+impl Section {
+    fn index(self) -> usize {
+        match self {
+            Self::First => 0,
+            Self::Second => 1,
+        }
+    }
+
+    fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+}
+
+/// What a header says: which array sectors each section holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Sections {
+    /// `arraystart`, `length`.
+    pub first: Option<Span>,
+    /// `arraystart2`, `length2`.
+    pub second: Option<Span>,
+}
+
+/// What a section holds, by the durable header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Held {
+    range: Range<u64>,
+    span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    Idle,
+    /// The header is written without the section that is to be used again.
+    Clearing(Job),
+    /// The header says that the section is empty.
+    Cleared(Job),
+    Saving(Job),
+    Saved(Job),
+    Flushing(Job),
+    Flushed(Job),
+    /// The header is written with the section.
+    Confirming(Job),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Job {
+    window: WindowId,
+    section: Section,
+    held: Held,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(super) struct Keeper {
+    held: [Option<Held>; 2],
+    /// The sections that the durable header claims to hold something, needed or not.
+    claimed: [bool; 2],
+    next: Section,
+    step: Step,
+    /// A window waits for a section that a checkpoint will free.
+    full: bool,
+}
+
+impl Keeper {
+    /// `saved`: what the header on the backup says now.
+    pub(super) fn new(saved: Sections) -> Self {
+        // What an earlier run saved lies behind the recorded position or was restored and recorded
+        // before this machine began: not needed, but the header still claims it.
+        let claimed = [saved.first.is_some(), saved.second.is_some()];
+        Self { held: [None, None], claimed, next: Section::First, step: Step::Idle, full: false }
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.step != Step::Idle
+    }
+
+    /// A window waits for a section to become free.
+    pub(super) fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// The end of what is saved without a gap from `recorded` on.
+    pub(super) fn saved_to(&self, recorded: u64) -> u64 {
+        let mut end = recorded;
+        for _ in 0..self.held.len() {
+            for held in self.held.iter().flatten() {
+                if held.range.start <= end {
+                    end = end.max(held.range.end);
+                }
+            }
+        }
+        end
+    }
+
+    /// Everything before `recorded` is on the members in its new place, durably.
+    pub(super) fn forget_before(&mut self, recorded: u64) {
+        for held in &mut self.held {
+            if held.as_ref().is_some_and(|held| held.range.end <= recorded) {
+                *held = None;
+            }
+        }
+        self.full = false;
+    }
+
+    /// Begins to save a window, if its section is free.
+    pub(super) fn save(
+        &mut self,
+        window: WindowId,
+        range: Range<u64>,
+        span: Span,
+    ) -> Option<Action> {
+        if self.is_busy() {
+            return None;
+        }
+        let section = self.next;
+        if self.held[section.index()].is_some() {
+            self.full = true;
+            return None;
+        }
+        let job = Job { window, section, held: Held { range, span } };
+        self.next = section.other();
+        if self.claimed[section.index()] {
+            self.step = Step::Clearing(job);
+            return Some(Action::WriteHeader(self.header(None)));
+        }
+        self.step = Step::Cleared(job);
+        self.poll()
+    }
+
+    pub(super) fn poll(&mut self) -> Option<Action> {
+        match std::mem::replace(&mut self.step, Step::Idle) {
+            Step::Cleared(job) => {
+                assert!(self.held[job.section.index()].is_none(), "a section still in use");
+                assert!(!self.claimed[job.section.index()], "the header claims the section");
+                let action = Action::Save(job.window, job.section);
+                self.step = Step::Saving(job);
+                Some(action)
+            }
+            Step::Saved(job) => {
+                self.step = Step::Flushing(job);
+                Some(Action::FlushBackup)
+            }
+            Step::Flushed(job) => {
+                let header = self.header(Some(&job));
+                let other = job.section.other().index();
+                self.claimed[other] &= self.held[other].is_some();
+                self.step = Step::Confirming(job);
+                Some(Action::WriteHeader(header))
+            }
+            step @ (Step::Idle
+            | Step::Clearing(_)
+            | Step::Saving(_)
+            | Step::Flushing(_)
+            | Step::Confirming(_)) => {
+                self.step = step;
+                None
+            }
+        }
+    }
+
+    /// Takes in an event; returns the window that is saved now.
+    pub(super) fn handle(&mut self, event: Event) -> Option<WindowId> {
+        self.step = match (std::mem::replace(&mut self.step, Step::Idle), event) {
+            (Step::Clearing(job), Event::HeaderWritten) => {
+                self.claimed[job.section.index()] = false;
+                Step::Cleared(job)
+            }
+            (Step::Saving(job), Event::Saved) => Step::Saved(job),
+            (Step::Flushing(job), Event::BackupFlushed) => Step::Flushed(job),
+            (Step::Confirming(job), Event::HeaderWritten) => {
+                self.claimed[job.section.index()] = true;
+                self.held[job.section.index()] = Some(job.held);
+                return Some(job.window).inspect(|_| self.step = Step::Idle);
+            }
+            (step, event) => panic!("{event:?} answers nothing: the backup is at {step:?}"),
+        };
+        None
+    }
+
+    /// The header with what is held and `job`'s section.
+    fn header(&self, job: Option<&Job>) -> Sections {
+        let of = |section: Section| match job {
+            Some(job) if job.section == section => Some(job.held.span),
+            _ => self.held[section.index()].as_ref().map(|held| held.span),
+        };
+        Sections { first: of(Section::First), second: of(Section::Second) }
+    }
+}
