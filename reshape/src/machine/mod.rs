@@ -84,7 +84,7 @@ pub struct Span {
 }
 
 /// Something to be done. Each is answered by one [`Event`] of the same name, or [`Event::Failed`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Read the window's old stripes into memory and verify them.
     Read(WindowId, Span),
