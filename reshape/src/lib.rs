@@ -6,10 +6,13 @@
 //! - [`geometry`]: array sector to member sector and back, for every level and layout;
 //! - [`parity`]: the arithmetic of P and Q;
 //! - [`metadata`]: superblocks, bitmaps and logs as md writes them;
-//! - [`mover`]: the copy engine as arrays use it.
+//! - [`mover`]: the copy engine as arrays use it;
+//! - [`assemble`]: from examined devices to a verdict;
+//! - [`machine`]: the order in which a reshape moves, saves and records.
 
 #![deny(unsafe_code)]
 
+pub mod assemble;
 pub mod geometry;
 pub mod machine;
 pub mod metadata;

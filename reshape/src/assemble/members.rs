@@ -1,0 +1,149 @@
+//! Which slot each candidate is the member of, and how far it can be believed.
+
+use kcopy::Sector;
+
+use super::Candidate;
+use crate::metadata::{Features, Role, Superblock};
+use crate::units::{MemberSector, Slot};
+
+/// How far a member can be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MemberState {
+    /// Everywhere.
+    InSync,
+    /// Up to a place: it is being rebuilt, or was added by the reshape that is under way.
+    Recovering {
+        /// What lies before this is good (`recovery_offset`).
+        to: MemberSector,
+    },
+    /// It waits for a slot.
+    Spare,
+    /// It missed changes: its events are behind, or the freshest superblock counts it out.
+    Stale,
+    /// It is the write journal.
+    Journal,
+    /// It replaces a member that is still there, and is not done.
+    Replacement,
+}
+
+/// What a candidate is in the array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its index among the candidates.
+    pub candidate: usize,
+    /// Its slot; stale members keep the one they claim.
+    pub slot: Option<Slot>,
+    /// How far it can be believed.
+    pub state: MemberState,
+    /// Its count of changes.
+    pub events: u64,
+    /// Where its data begins; during a reshape where the old layout begins.
+    pub data_offset: Sector,
+    /// During a reshape: where the new layout begins.
+    pub new_data_offset: Sector,
+}
+
+impl Member {
+    /// Whether it holds something of its slot that can be believed.
+    pub fn is_usable(&self) -> bool {
+        match self.state {
+            MemberState::InSync | MemberState::Recovering { .. } => self.slot.is_some(),
+            MemberState::Spare
+            | MemberState::Stale
+            | MemberState::Journal
+            | MemberState::Replacement => false,
+        }
+    }
+
+    /// Whether it can be believed everywhere.
+    pub fn is_in_sync(&self) -> bool {
+        self.state == MemberState::InSync
+    }
+}
+
+/// The members that `candidates` are, by the freshest superblock.
+pub(super) fn members(candidates: &[Candidate], freshest: &Superblock) -> Vec<Member> {
+    let mut members: Vec<Member> = Vec::with_capacity(candidates.len());
+    for (index, candidate) in candidates.iter().enumerate() {
+        let mut member = member(index, candidate, freshest);
+        // One member for each slot: a replacement that is done takes over where nobody is left.
+        let rival = members.iter_mut().find(|m| m.is_usable() && m.slot == member.slot);
+        if let (true, Some(rival)) = (member.is_usable(), rival) {
+            let loser = if rival.events >= member.events { &mut member } else { rival };
+            loser.state = MemberState::Stale;
+        }
+        members.push(member);
+    }
+    members
+}
+
+fn member(index: usize, candidate: &Candidate, freshest: &Superblock) -> Member {
+    let superblock = &candidate.superblock;
+    let state_and_slot = state(superblock, freshest);
+    let (state, slot) = state_and_slot;
+    let data_offset = superblock.data_offset();
+    let shift = superblock.reshape().map_or(0, |reshape| i64::from(reshape.new_offset));
+    let new = data_offset.get().checked_add_signed(shift).map_or(data_offset, Sector::new);
+    Member {
+        candidate: index,
+        slot,
+        state,
+        events: superblock.events(),
+        data_offset,
+        new_data_offset: new,
+    }
+}
+
+fn state(superblock: &Superblock, freshest: &Superblock) -> (MemberState, Option<Slot>) {
+    let claimed = match superblock.role() {
+        Role::Active(slot) => Some(slot),
+        Role::Spare | Role::Faulty | Role::Journal | Role::Reserved(_) => None,
+    };
+    let given = freshest.role_of(superblock.dev_number());
+    let current = superblock.events().saturating_add(1) >= freshest.events();
+    match given {
+        Some(Role::Journal) => (MemberState::Journal, None),
+        Some(Role::Active(slot)) if !current => (MemberState::Stale, Some(slot)),
+        Some(Role::Active(slot)) => {
+            if !same_array(superblock, freshest) {
+                return (MemberState::Stale, Some(slot));
+            }
+            if superblock.features().contains(Features::REPLACEMENT) {
+                return (MemberState::Replacement, Some(slot));
+            }
+            match recovering(superblock, freshest, slot) {
+                Some(to) => (MemberState::Recovering { to }, Some(slot)),
+                None => (MemberState::InSync, Some(slot)),
+            }
+        }
+        // A spare's events may lag: nothing on it counts.
+        Some(Role::Spare) if claimed.is_none() => (MemberState::Spare, None),
+        Some(Role::Spare | Role::Faulty | Role::Reserved(_)) | None => {
+            (MemberState::Stale, claimed)
+        }
+    }
+}
+
+/// Up to where a member is good, if not everywhere.
+fn recovering(superblock: &Superblock, freshest: &Superblock, slot: Slot) -> Option<MemberSector> {
+    if let Some(to) = superblock.recovery_offset() {
+        return Some(to);
+    }
+    // Version 0.90 has no such field: a member that a reshape adds is good as far as it has come.
+    let reshape = freshest.reshape()?;
+    let added = matches!(superblock, Superblock::V0(_))
+        && reshape.raid_disks_old().is_some_and(|old| slot.get() >= old);
+    let data = reshape.raid_disks_new.checked_sub(freshest.level()?.parity_disks())?;
+    added.then(|| MemberSector::new(reshape.position.get().checked_div(data.into()).unwrap_or(0)))
+}
+
+/// Whether a superblock one event behind describes the same array.
+fn same_array(one: &Superblock, other: &Superblock) -> bool {
+    let facts = |superblock: &Superblock| {
+        let reshape = superblock.reshape();
+        let shape = (superblock.level_number(), superblock.layout(), superblock.chunk());
+        let change = reshape.map(|r| (r.delta_disks, r.new_layout, r.new_chunk, r.direction));
+        (shape, superblock.raid_disks(), change)
+    };
+    facts(one) == facts(other)
+}
