@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`binary`] | the `kcopy` program, freshly built; running a program with a time limit |
 //! | [`cargo`] | the C library and the examples, freshly built |
+//! | [`corpus`] | arrays of the real md driver, kept small |
 //! | [`data`] | bytes that follow from a seed and their position; files made of them |
 //! | [`loopdev`] | loop devices that nobody else will be handed, detached on drop |
 //! | [`mount`] | small file systems on them |
@@ -18,6 +19,7 @@
 
 pub mod binary;
 pub mod cargo;
+pub mod corpus;
 pub mod data;
 pub mod loopdev;
 pub mod mount;
