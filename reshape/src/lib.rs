@@ -12,6 +12,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod array;
 pub mod assemble;
 pub mod geometry;
 pub mod machine;

@@ -406,9 +406,16 @@ fn raid0(shape: &Shape<'_>) -> Result<(u64, u64, Kind), BadShape> {
         Layout::Raid5(_) | Layout::Raid6(_) | Layout::Raid10(_) => return Err(foreign(shape)),
     };
     let zones = zones(&sizes).ok_or(BadShape::TooLarge)?;
-    let end = zones.last().map_or(0, |zone| zone.end);
+    let end = visible(&sizes, chunk).ok_or(BadShape::TooLarge)?;
     let largest = sizes.iter().copied().max().unwrap_or(0);
     Ok((largest, end, Kind::Zones(layout, zones)))
+}
+
+/// The size of a RAID0 array as the kernel shows it. It rounds each member as if the chunk were a
+/// power of two, after it was rounded to whole chunks; of other chunks the end of the last zone
+/// stays out of sight.
+fn visible(sizes: &[u64], chunk: u64) -> Option<u64> {
+    sizes.iter().try_fold(0_u64, |sum, size| sum.checked_add(size & !(chunk - 1)))
 }
 
 fn parity(shape: &Shape<'_>) -> Result<(u64, u64, Kind), BadShape> {

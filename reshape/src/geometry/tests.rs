@@ -170,6 +170,20 @@ fn raid0_zones_are_those_of_the_table() {
     assert_eq!(places(2), "A0 B0 C0 A1 B1 C1 A2 B2 C2 B3 C3 B4 C4");
 }
 
+/// Seen with a kernel 6.1: chunks of 24 KiB, members of 298, 341 and 469 of them.
+#[test]
+fn raid0_with_an_odd_chunk_is_as_small_as_the_kernel_shows_it() {
+    let shape = Geometry::new(&Shape {
+        level: Level::Raid0,
+        layout: Layout::Raid0(Raid0Layout::Original),
+        chunk: Sectors::new(48),
+        raid_disks: 3,
+        component: Sectors::ZERO,
+        member_sizes: &[14304, 16368, 22512].map(Sectors::new),
+    });
+    assert_eq!(shape.map(|shape| shape.sectors()), Ok(Sectors::new(53088)));
+}
+
 #[test]
 fn raid5_chunks_are_those_of_the_table() {
     let table = [
