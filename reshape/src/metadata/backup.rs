@@ -72,19 +72,13 @@ pub struct BackupHeader {
     pub data_at: Sector,
     /// The first section.
     pub first: Section,
+    /// Sectors from the data of section 1 to that of section 2, also while there is none
+    /// (`devstart2`).
+    pub unit: Sectors,
     /// The second section; once used, it stays and may be empty.
-    pub second: Option<SecondSection>,
+    pub second: Option<Section>,
     /// Our own facts, if we wrote it.
     pub ours: Option<OurFacts>,
-}
-
-/// The second section of a backup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SecondSection {
-    /// Sectors from the data of section 1 to that of section 2 (`devstart2`).
-    pub data_offset: Sectors,
-    /// What was saved.
-    pub section: Section,
 }
 
 /// Why bytes are no backup header that may be believed.
@@ -140,16 +134,13 @@ impl BackupHeader {
         if two {
             check_sum(&block, at::SB_CSUM2)?;
         }
-        let second = two.then(|| SecondSection {
-            data_offset: Sectors::new(block.u64(at::DEVSTART2)),
-            section: section(&block, at::ARRAYSTART2, at::LENGTH2),
-        });
         Ok(Self {
             set_uuid: block.field(at::SET_UUID),
             mtime: Timestamp::from_seconds(block.u64(at::MTIME)),
             data_at: Sector::new(block.u64(at::DEVSTART)),
             first: section(&block, at::ARRAYSTART, at::LENGTH),
-            second,
+            unit: Sectors::new(block.u64(at::DEVSTART2)),
+            second: two.then(|| section(&block, at::ARRAYSTART2, at::LENGTH2)),
             ours: our_facts(&block)?,
         })
     }
@@ -167,10 +158,10 @@ impl BackupHeader {
         block.put_u64(at::ARRAYSTART, self.first.array_start.get());
         block.put_u64(at::LENGTH, self.first.length.get());
         block.put_u32(at::SB_CSUM, md_checksum(&block, at::SB_CSUM));
+        block.put_u64(at::DEVSTART2, self.unit.get());
         if let Some(second) = self.second {
-            block.put_u64(at::DEVSTART2, second.data_offset.get());
-            block.put_u64(at::ARRAYSTART2, second.section.array_start.get());
-            block.put_u64(at::LENGTH2, second.section.length.get());
+            block.put_u64(at::ARRAYSTART2, second.array_start.get());
+            block.put_u64(at::LENGTH2, second.length.get());
             block.put_u32(at::SB_CSUM2, md_checksum(&block, at::SB_CSUM2));
         }
         if let Some(ours) = self.ours {
@@ -237,16 +228,13 @@ mod tests {
             array_start: ArraySector::new(start),
             length: Sectors::new(length),
         };
-        let second = second.then(|| SecondSection {
-            data_offset: Sectors::new(1024),
-            section: section(2048, 1024),
-        });
         BackupHeader {
             set_uuid: [7; 16],
             mtime: Timestamp::from_seconds(1_700_000_000),
             data_at: Sector::new(8),
             first: section(1024, 1024),
-            second,
+            unit: Sectors::new(1024),
+            second: second.then(|| section(2048, 1024)),
             ours: ours.then_some(OurFacts { sequence: 9, data_crc: 1, data_crc2: 2 }),
         }
     }

@@ -12,6 +12,7 @@ use super::bad_blocks::{self, BadBlocksError};
 use super::bitmap::{Bitmap, BitmapError, BitmapHeader};
 use super::error::SuperblockError;
 use super::facts::{Area, Misplaced};
+use super::features::Features;
 use super::journal::{JOURNAL_BYTES, JournalBlock, JournalError};
 use super::place::Version;
 use super::ppl::{PPL_BYTES, PplError, PplHeader};
@@ -144,7 +145,7 @@ pub struct Member {
     pub bitmap: Option<Result<Bitmap, ExamineError>>,
     /// The bad blocks, if it keeps a log of them.
     pub bad_blocks: Option<Result<Vec<Area>, ExamineError>>,
-    /// The header of the partial parity log, if it has one.
+    /// The first header of the partial parity log, if it has one.
     pub parity_log: Option<Result<PplHeader, ExamineError>>,
     /// The block of the journal with which a replay begins, if this is a journal.
     pub journal: Option<Result<JournalBlock, ExamineError>>,
@@ -241,6 +242,10 @@ fn bad_areas(
     superblock: &Superblock,
     area: Area,
 ) -> Result<Vec<Area>, ExamineError> {
+    // Without the bit there are none, and the log may never have been written.
+    if !superblock.features().contains(Features::BAD_BLOCKS) {
+        return Ok(Vec::new());
+    }
     let shift = match superblock {
         Superblock::V0(_) => 0,
         Superblock::V1(v1) => v1.bad_blocks().map_or(0, |log| log.shift),
@@ -298,7 +303,7 @@ mod tests {
     use super::*;
     use crate::geometry::Level;
     use crate::metadata::build::{BitmapRoom, NewArray, NewDevice, Placement};
-    use crate::metadata::{ArrayName, DeviceFlags, Features, Fill, Resync, Role, Timestamp, Uuid};
+    use crate::metadata::{ArrayName, DeviceFlags, Fill, Resync, Role, Timestamp, Uuid};
     use crate::units::Slot;
 
     const SIZE: Sectors = Sectors::new(8192);
@@ -316,7 +321,7 @@ mod tests {
             resync: Resync::Clean,
             events: 3,
             md_minor: 0,
-            features: Features::empty(),
+            features: Features::BAD_BLOCKS,
             devices: vec![NewDevice {
                 role: Role::Active(Slot::new(0)),
                 flags: DeviceFlags::empty(),

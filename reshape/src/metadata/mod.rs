@@ -37,7 +37,7 @@ mod superblock;
 pub mod v0;
 pub mod v1;
 
-pub use backup::{BACKUP_BYTES, BackupError, BackupHeader, OurFacts, SecondSection, Section};
+pub use backup::{BACKUP_BYTES, BackupError, BackupHeader, OurFacts, Section};
 pub use bad_blocks::BadBlocksError;
 pub use bitmap::{Bitmap, BitmapError, BitmapHeader, BitmapState, Fill, usual_chunk};
 pub use build::{BitmapRoom, NewArray, NewDevice, Placement};

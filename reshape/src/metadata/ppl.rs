@@ -1,7 +1,8 @@
 //! The partial parity log of a RAID5 member: recognised, not replayed.
 //!
-//! A log with entries has parity that the kernel is to repair when it starts the array; the members
-//! alone are not consistent then. `docs/formats/ppl-and-journal.md` has the table.
+//! When the kernel starts an array that is not clean, it repairs parity with the log. Of a clean one
+//! the log is out of date, whatever entries it has. An array that keeps several headers on a member
+//! writes them in turn, so that the first is not the newest. `docs/formats/ppl-and-journal.md` has the table.
 
 use super::bytes::{Block, ByteOrder};
 use super::facts::Uuid;
@@ -92,12 +93,6 @@ impl PplHeader {
         }
         Ok(Self { generation: block.u64(at::GENERATION), entries })
     }
-
-    /// Whether nothing is to be replayed: the members are consistent without the log.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.entries == 0
-    }
 }
 
 /// What marks the log of array `uuid`.
@@ -136,8 +131,6 @@ mod tests {
     fn header_is_read_and_checked() {
         let read = PplHeader::parse(&header(2), counting()).unwrap();
         assert_eq!(read, PplHeader { generation: 5, entries: 2 });
-        assert!(!read.is_empty());
-        assert!(PplHeader::parse(&header(0), counting()).unwrap().is_empty());
         let other = PplHeader::parse(&header(0), Uuid([1; 16]));
         assert!(matches!(other, Err(PplError::OtherArray { .. })));
         let many = PplHeader::parse(&header(149), counting());

@@ -2,7 +2,6 @@
 
 use super::facts::{Resync, Role};
 use super::features::Features;
-use super::ppl::PplHeader;
 use super::superblock::Superblock;
 use super::v1::V1;
 
@@ -62,22 +61,23 @@ pub enum Restriction {
 /// What a partial parity log means for a change of the array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogRule {
-    /// The log is empty: the array may be changed with the log's feature bit cleared meanwhile, so
-    /// that nobody replays it over the changes. It is to be set up anew afterwards.
+    /// The log is out of date: the array may be changed with the log's feature bit cleared meanwhile,
+    /// so that nobody replays it over the changes. It is to be set up anew afterwards.
     WithoutLog,
     /// The kernel has to replay it before anything is written.
     ReplayFirst,
 }
 
-/// The rule for an array whose members have the partial parity logs `headers`; a log that could not
-/// be read is `None`.
+/// The rule for an array whose members have partial parity logs and whose superblocks say `resync`.
+///
+/// The kernel does not empty the log of an array that it stops: its entries are about writes that
+/// have ended, and the superblock alone says whether others have not.
 #[must_use]
-pub fn parity_log_rule(resync: Resync, headers: &[Option<PplHeader>]) -> LogRule {
-    let empty = |header: &Option<PplHeader>| header.is_some_and(|header| header.is_empty());
-    if resync == Resync::Clean && headers.iter().all(empty) {
-        return LogRule::WithoutLog;
+pub const fn parity_log_rule(resync: Resync) -> LogRule {
+    match resync {
+        Resync::Clean => LogRule::WithoutLog,
+        Resync::From(_) => LogRule::ReplayFirst,
     }
-    LogRule::ReplayFirst
 }
 
 impl Superblock {
@@ -171,12 +171,8 @@ mod tests {
     }
 
     #[test]
-    fn only_empty_logs_of_a_clean_array_may_be_left_out() {
-        let log = |entries| Some(PplHeader { generation: 1, entries });
-        let rule = |resync, logs: &[Option<PplHeader>]| parity_log_rule(resync, logs);
-        assert_eq!(rule(Resync::Clean, &[log(0), log(0)]), LogRule::WithoutLog);
-        assert_eq!(rule(Resync::Clean, &[log(0), log(1)]), LogRule::ReplayFirst);
-        assert_eq!(rule(Resync::Clean, &[log(0), None]), LogRule::ReplayFirst);
-        assert_eq!(rule(Resync::From(0), &[log(0), log(0)]), LogRule::ReplayFirst);
+    fn logs_of_a_clean_array_may_be_left_out() {
+        assert_eq!(parity_log_rule(Resync::Clean), LogRule::WithoutLog);
+        assert_eq!(parity_log_rule(Resync::From(0)), LogRule::ReplayFirst);
     }
 }

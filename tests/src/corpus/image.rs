@@ -3,6 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
+use kcopy::{Sector, Sectors};
+use reshape::metadata::ReadAt;
+
 use super::words;
 
 /// Bytes of a sector.
@@ -148,5 +151,15 @@ impl Image {
             }
             (first * SECTOR as u64, bytes)
         })
+    }
+}
+
+impl ReadAt for Image {
+    fn size(&self) -> Sectors {
+        Sectors::new(self.sectors)
+    }
+
+    fn read_at(&self, at: Sector, buffer: &mut [u8]) -> io::Result<()> {
+        self.read_into(at.checked_bytes().ok_or(io::ErrorKind::InvalidInput)?, buffer)
     }
 }

@@ -193,9 +193,9 @@ impl V0 {
 pub struct Counts {
     /// Devices, failed ones included (`nr_disks`).
     pub total: u32,
-    /// Members in sync (`active_disks`).
+    /// Members, also those that a reshape has to fill (`active_disks`).
     pub active: u32,
-    /// Members in sync and spares (`working_disks`).
+    /// Members and spares (`working_disks`).
     pub working: u32,
     /// Failed devices and slots without one (`failed_disks`).
     pub failed: u32,
@@ -215,7 +215,7 @@ impl Counts {
             return;
         }
         more(&mut self.working);
-        if state.contains(DeviceState::SYNC) {
+        if state.contains(DeviceState::ACTIVE) {
             more(&mut self.active);
         } else {
             more(&mut self.spare);
