@@ -4,7 +4,15 @@
 //! next column, so that each byte is loaded once and the sums stay in registers.
 //! Q is a Horner sum from the highest index down: double, add the next block.
 
+#[cfg(target_arch = "aarch64")]
+#[expect(unsafe_code, reason = "loads, stores, calls after detection: see `vectors`")]
+mod neon;
 mod scalar;
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+mod vectors;
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "loads, stores, calls after detection: see `vectors`")]
+mod x86;
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -32,7 +40,7 @@ impl Kernel {
 
     /// All that this processor is able to run, slowest first.
     pub fn usable() -> impl Iterator<Item = Self> {
-        [Self::scalar()].into_iter()
+        [Self::scalar()].into_iter().chain(vectors().into_iter().flatten().map(Self))
     }
 
     /// The usable kernel of this name.
@@ -59,6 +67,30 @@ impl Kernel {
     pub(super) fn columns(self) -> &'static dyn Columns {
         self.0
     }
+}
+
+/// The kernels with vectors, slowest first, as far as this processor has them.
+#[cfg(target_arch = "x86_64")]
+fn vectors() -> [Option<&'static dyn Columns>; 5] {
+    [
+        x86::ssse3::Ssse3::detect(),
+        x86::avx2::Avx2::detect(),
+        x86::avx2_gfni::Avx2Gfni::detect(),
+        x86::avx512::Avx512::detect(),
+        x86::avx512_gfni::Avx512Gfni::detect(),
+    ]
+}
+
+/// The kernels with vectors, as far as this processor has them.
+#[cfg(target_arch = "aarch64")]
+fn vectors() -> [Option<&'static dyn Columns>; 1] {
+    [neon::Neon::detect()]
+}
+
+/// None are known for this processor.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn vectors() -> [Option<&'static dyn Columns>; 0] {
+    []
 }
 
 impl PartialEq for Kernel {
