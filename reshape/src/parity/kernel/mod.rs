@@ -17,7 +17,7 @@ mod x86;
 use std::fmt;
 use std::sync::OnceLock;
 
-use super::Data;
+use super::ByIndex;
 pub(super) use scalar::Deltas;
 
 /// One way to compute, which this processor is able to go.
@@ -119,16 +119,15 @@ impl fmt::Display for Kernel {
 /// output k is `matrix[k][0]` * u + `matrix[k][1]` * v.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct System<'a> {
-    /// The known data in rising order of the indexes.
-    pub(super) data: &'a [Data<'a>],
+    /// The known data.
+    pub(super) data: &'a ByIndex<'a>,
     pub(super) p: Option<&'a [u8]>,
     pub(super) q: Option<&'a [u8]>,
     pub(super) matrix: [[u8; 2]; 2],
 }
 
-/// The loops of one kernel. All blocks of a call have one length, data comes in rising order of
-/// distinct indexes below [`super::INDEXES`]; the callers in [`super`] see to that, and what
-/// happens otherwise is a wrong result or a panic.
+/// The loops of one kernel. All blocks of a call have one length; the callers in [`super`] see to
+/// that, and what happens otherwise is a wrong result or a panic.
 pub(super) trait Columns: Sync {
     fn name(&self) -> &'static str;
     /// `to` = sum of the sources.
@@ -138,9 +137,9 @@ pub(super) trait Columns: Sync {
     /// Whether the sum of the blocks is zero.
     fn xors_to_zero(&self, blocks: &[&[u8]]) -> bool;
     /// P and Q of the data.
-    fn pq(&self, data: &[Data<'_>], p: &mut [u8], q: &mut [u8]);
+    fn pq(&self, data: &ByIndex<'_>, p: &mut [u8], q: &mut [u8]);
     /// Whether P and Q are those of the data.
-    fn pq_agree(&self, data: &[Data<'_>], p: &[u8], q: &[u8]) -> bool;
+    fn pq_agree(&self, data: &ByIndex<'_>, p: &[u8], q: &[u8]) -> bool;
     /// The outputs of the system that are asked for.
     fn solve(&self, system: System<'_>, outputs: [Option<&mut [u8]>; 2]);
     /// P += old + new, Q += factor * (old + new).

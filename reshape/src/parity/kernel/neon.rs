@@ -6,7 +6,7 @@ use std::arch::aarch64::*;
 use std::arch::is_aarch64_feature_detected as detected;
 
 use super::vectors::vector_kernel;
-use super::{Columns, Data, System, scalar};
+use super::{ByIndex, Columns, System, scalar};
 use crate::parity::gf;
 
 type Vector = uint8x16_t;

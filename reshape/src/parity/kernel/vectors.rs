@@ -82,13 +82,13 @@ macro_rules! vector_kernel {
                 agreed.is_some_and(|done| scalar::xors_to_zero(done, blocks))
             }
 
-            fn pq(&self, data: &[Data<'_>], p: &mut [u8], q: &mut [u8]) {
+            fn pq(&self, data: &ByIndex<'_>, p: &mut [u8], q: &mut [u8]) {
                 // SAFETY: 1, the instructions are there because `self` is.
                 let done = unsafe { pq(data, p, q) };
                 scalar::pq(done, data, p, q);
             }
 
-            fn pq_agree(&self, data: &[Data<'_>], p: &[u8], q: &[u8]) -> bool {
+            fn pq_agree(&self, data: &ByIndex<'_>, p: &[u8], q: &[u8]) -> bool {
                 // SAFETY: 1, the instructions are there because `self` is.
                 let agreed = unsafe { pq_agree(data, p, q) };
                 agreed.is_some_and(|done| scalar::pq_agree(done, data, p, q))
@@ -147,7 +147,7 @@ macro_rules! vector_kernel {
         }
 
         #[target_feature(enable = $features)]
-        fn pq(data: &[Data<'_>], p: &mut [u8], q: &mut [u8]) -> usize {
+        fn pq(data: &ByIndex<'_>, p: &mut [u8], q: &mut [u8]) -> usize {
             let whole = whole_columns(p.len());
             for at in (0..whole).step_by(COLUMN) {
                 let (sum, weighted) = syndromes(data, at);
@@ -158,7 +158,7 @@ macro_rules! vector_kernel {
         }
 
         #[target_feature(enable = $features)]
-        fn pq_agree(data: &[Data<'_>], p: &[u8], q: &[u8]) -> Option<usize> {
+        fn pq_agree(data: &ByIndex<'_>, p: &[u8], q: &[u8]) -> Option<usize> {
             let whole = whole_columns(p.len());
             for at in (0..whole).step_by(COLUMN) {
                 let (mut sum, mut weighted) = syndromes(data, at);
@@ -225,25 +225,23 @@ macro_rules! vector_kernel {
         /// The columns at `at` of P and Q.
         #[inline]
         #[target_feature(enable = $features)]
-        fn syndromes(data: &[Data<'_>], at: usize) -> (Column, Column) {
+        fn syndromes(data: &ByIndex<'_>, at: usize) -> (Column, Column) {
             let Some((highest, lower)) = data.split_last() else { return (zero(), zero()) };
             let bias = [splat(BIAS); VECTORS];
-            let mut p = load_column(highest.bytes, at);
+            let mut p = zero();
+            if let Some(highest) = highest {
+                p = load_column(highest, at);
+            }
             let mut q = p;
             add_to(&mut q, bias);
-            let mut index = highest.index;
-            for data in lower.iter().rev() {
-                while index > data.index + 1 {
+            for block in lower.iter().rev() {
+                if let Some(block) = block {
+                    let column = load_column(block, at);
+                    add_to(&mut p, column);
+                    double_add_to(&mut q, column);
+                } else {
                     double_add_to(&mut q, zero());
-                    index -= 1;
                 }
-                let column = load_column(data.bytes, at);
-                add_to(&mut p, column);
-                double_add_to(&mut q, column);
-                index = data.index;
-            }
-            for _ in 0..index {
-                double_add_to(&mut q, zero());
             }
             add_to(&mut q, bias);
             (p, q)

@@ -7,7 +7,7 @@ use std::arch::is_x86_feature_detected as detected;
 use std::arch::x86_64::*;
 
 use super::vectors::{TABLE_BIAS, vector_kernel};
-use super::{Columns, Data, System, scalar};
+use super::{ByIndex, Columns, System, scalar};
 use crate::parity::gf;
 
 pub(super) mod ssse3 {
