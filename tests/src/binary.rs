@@ -1,4 +1,4 @@
-//! The `kcopy` program as users run it, and running programs with a time limit.
+//! The programs `kcopy` and `reshape` as users run them, and running programs with a time limit.
 
 use std::ffi::OsStr;
 use std::io::Read;
@@ -22,14 +22,36 @@ pub const LIMIT: Duration = Duration::from_secs(120);
 #[must_use]
 pub fn kcopy_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| match std::env::var_os("KCOPY_BINARY") {
-        Some(path) => {
-            let path = PathBuf::from(path);
-            assert!(path.is_file(), "KCOPY_BINARY names {}: no such file", path.display());
-            path
-        }
-        None => build_kcopy(),
-    })
+    BINARY.get_or_init(|| named("KCOPY_BINARY").unwrap_or_else(|| build("cli", "kcopy")))
+}
+
+/// The `reshape` program: what `RESHAPE_BINARY` names, else built now.
+///
+/// # Panics
+///
+/// When it does not build.
+#[must_use]
+pub fn reshape_binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| named("RESHAPE_BINARY").unwrap_or_else(|| build("cli", "reshape")))
+}
+
+/// The `pattern` program of these tests (see [`crate::pattern`]), built now.
+///
+/// # Panics
+///
+/// When it does not build.
+#[must_use]
+pub fn pattern_binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| build("tests", "pattern"))
+}
+
+/// The program that an environment variable names.
+fn named(variable: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(std::env::var_os(variable)?);
+    assert!(path.is_file(), "{variable} names {}: no such file", path.display());
+    Some(path)
 }
 
 /// What a program left behind.
@@ -96,6 +118,19 @@ where
     run(Command::new(kcopy_binary()).args(arguments), LIMIT)
 }
 
+/// Runs `reshape` with these arguments, at most [`LIMIT`] long, with times told in UTC.
+///
+/// # Panics
+///
+/// When it cannot be started or takes longer.
+pub fn reshape<I, S>(arguments: I) -> Finished
+where
+    I: IntoIterator<Item = S>,
+    S: AsRef<OsStr>,
+{
+    run(Command::new(reshape_binary()).args(arguments).env("TZ", "UTC"), LIMIT)
+}
+
 /// Runs a program with no standard input, at most `limit` long, and collects what it says.
 ///
 /// # Panics
@@ -147,7 +182,7 @@ fn wait_in_thread(mut child: Child) -> mpsc::Receiver<ExitStatus> {
     receiver
 }
 
-fn build_kcopy() -> PathBuf {
+fn build(package: &str, program: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the running test has a path");
     let profile = test
         .ancestors()
@@ -156,14 +191,14 @@ fn build_kcopy() -> PathBuf {
     let target = profile.parent().expect("a profile's directory is in the target directory");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args(["build", "--quiet", "--package", "cli", "--bin", "kcopy", "--target-dir"]);
+    build.args(["build", "--quiet", "--package", package, "--bins", "--target-dir"]);
     build.arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
     if profile.ends_with("release") {
         build.arg("--release");
     }
     let status = build.status().expect("cargo can be started");
-    assert!(status.success(), "kcopy does not build; try `cargo build -p cli --bin kcopy`");
-    profile.join("kcopy")
+    assert!(status.success(), "{program} does not build; try `cargo build -p {package} --bins`");
+    profile.join(program)
 }
 
 #[cfg(test)]
