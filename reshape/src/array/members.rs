@@ -9,8 +9,8 @@ use kcopy::{Device, Sector, Sectors};
 use super::BadRange;
 use crate::assemble::Candidate;
 use crate::metadata::{
-    Area, Bitmap, ExamineError, Examined, Member as FoundMember, ReadAt, SuperblockError, Uuid,
-    examine,
+    Area, BackupHeader, Bitmap, ExamineError, Examined, Member as FoundMember, ReadAt,
+    SuperblockError, Uuid, examine,
 };
 use crate::mover::Mover;
 
@@ -90,6 +90,8 @@ pub struct Members {
     pub bad: Vec<Vec<BadRange>>,
     /// Their bitmaps, or why they are of no use; `None`: no bitmap.
     pub bitmaps: Vec<Option<Result<Bitmap, ExamineError>>>,
+    /// Headers of the backup that a growing reshape keeps on its new members.
+    pub backups: Vec<Option<BackupHeader>>,
 }
 
 impl Members {
@@ -105,13 +107,19 @@ impl Members {
         let examined: Vec<Examined> =
             devices.iter().map(|device| examine(&DeviceReader::new(mover, device))).collect();
         let common = common(&examined);
-        let mut members =
-            Self { devices, candidates: Vec::new(), bad: Vec::new(), bitmaps: Vec::new() };
+        let mut members = Self {
+            devices,
+            candidates: Vec::new(),
+            bad: Vec::new(),
+            bitmaps: Vec::new(),
+            backups: Vec::new(),
+        };
         for (device, examined) in members.devices.iter().zip(&examined) {
             let found = pick(device, examined, common)?;
             let bad = found.bad_blocks.iter().flatten().flatten();
             members.bad.push(bad.map(bad_range).collect());
             members.bitmaps.push(found.bitmap.clone());
+            members.backups.push(found.backup.clone().and_then(Result::ok));
             members.candidates.push(Candidate {
                 path: device.path().to_owned(),
                 size: examined.size,

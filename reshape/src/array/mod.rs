@@ -7,6 +7,7 @@
 //! | `solve` | the transform that computes what is lost of a stripe |
 //! | `read` | content to a device or to memory, reconstructing |
 //! | `write` | content from a device or from memory, with parity and copies |
+//! | `backup` | the backup of a reshape under way, judged |
 //! | `check`, `rows` | scrubbing and mending |
 //! | `rebuild` | a new member for an empty slot |
 //! | `session` | an array that is changed: dirty before, clean after |
@@ -16,6 +17,7 @@
 //! A plan ([`steps`]) knows nothing of I/O, an executor nothing of layouts: see
 //! `docs/design/0012-array-io.md`.
 
+mod backup;
 mod check;
 mod members;
 mod read;
@@ -36,6 +38,7 @@ use crate::metadata::Direction;
 use crate::mover::MoveError;
 use crate::units::ArraySector;
 
+pub use backup::{Age, Backup, NoBackup, is_absent};
 pub use check::{CheckReport, Mend, Wrong};
 pub use members::{DeviceReader, Members, NoMember};
 pub use read::{ReadReport, Target};
