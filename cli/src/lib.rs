@@ -2,50 +2,72 @@
 //!
 //! | module | does |
 //! | --- | --- |
-//! | `args` | what can be said: clap's structs, nothing else |
-//! | `cmd` | one room per subcommand: checks, then calls the library |
+//! | `args` | what can be said: clap's structs, nothing else; `args/array` for `reshape` |
+//! | `cmd` | one room per subcommand: checks, then calls the library; `cmd/array` for `reshape` |
 //! | `output` | everything that is printed |
 //! | `exit` | the exit codes, and failures as data |
+//! | `manual` | man pages and completions |
 //! | [`units`] | sizes, read and written |
 //!
-//! What a command does lies in `cmd`; how it looks lies in `output`. The texts are for people and
-//! may change; exit codes and JSON are promises.
+//! There are two programs, [`kcopy()`] and [`reshape()`]; they differ in `args` and `cmd` only. What
+//! a command does lies in `cmd`; how it looks lies in `output`. The texts are for people and may
+//! change; exit codes and JSON are promises.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::Parser;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches};
 
 mod args;
 mod clock;
 mod cmd;
 mod exit;
-mod generate;
 mod logging;
+mod manual;
 mod output;
 mod signals;
 pub mod units;
 
-use args::{Choice, Cli, Command};
+use args::{Choice, Talk};
 use exit::{Exit, Failure};
 use output::Screen;
 
 /// Runs the command `kcopy` with these arguments, the program's name first.
 pub fn kcopy(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    enter::<args::Cli>(arguments)
+}
+
+/// Runs the command `reshape` with these arguments, the program's name first.
+pub fn reshape(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    enter::<args::array::Cli>(arguments)
+}
+
+/// A program: its arguments and what is done with them.
+trait Program: Parser {
+    /// Its name, in front of its messages.
+    const NAME: &'static str;
+
+    /// How it is to talk.
+    fn talk(&self) -> Talk;
+
+    /// Does what was asked for.
+    fn run(self, screen: Screen) -> Result<Exit, Failure>;
+}
+
+fn enter<P: Program>(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let color = color_of(&arguments);
-    let parsed = Cli::command()
-        .try_get_matches_from(arguments)
-        .and_then(|matches| Cli::from_arg_matches(&matches));
-    let cli = match parsed {
-        Ok(cli) => cli,
+    let program = match P::try_parse_from(arguments) {
+        Ok(program) => program,
         Err(error) => return usage(&error, color).into(),
     };
-    let screen = Screen::new(cli.talk);
-    logging::start(cli.talk.verbose, cli.talk.quiet, screen.color());
-    run(cli.command, screen)
+    let talk = program.talk();
+    let screen = Screen::new(P::NAME, talk);
+    logging::start(talk.verbose, talk.quiet, screen.color());
+    program
+        .run(screen)
         .unwrap_or_else(|failure| {
             screen.failure(&failure);
             failure.exit
@@ -53,14 +75,39 @@ pub fn kcopy(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         .into()
 }
 
-fn run(command: Command, screen: Screen) -> Result<Exit, Failure> {
-    match command {
-        Command::Copy(args) => cmd::copy::run(&args, screen),
-        Command::Zero(args) => cmd::zero::run(&args, screen),
-        Command::Compare(args) => cmd::compare::run(&args, screen),
-        Command::Info(args) => cmd::info::run(&args, screen),
-        Command::Jobs(args) => cmd::jobs::run(&args, screen),
-        Command::Generate(args) => generate::run(&args.what),
+impl Program for args::Cli {
+    const NAME: &'static str = "kcopy";
+
+    fn talk(&self) -> Talk {
+        self.talk
+    }
+
+    fn run(self, screen: Screen) -> Result<Exit, Failure> {
+        use args::Command;
+        match self.command {
+            Command::Copy(args) => cmd::copy::run(&args, screen),
+            Command::Zero(args) => cmd::zero::run(&args, screen),
+            Command::Compare(args) => cmd::compare::run(&args, screen),
+            Command::Info(args) => cmd::info::run(&args, screen),
+            Command::Jobs(args) => cmd::jobs::run(&args, screen),
+            Command::Generate(args) => manual::generate(&manual::KCOPY, &args.what),
+        }
+    }
+}
+
+impl Program for args::array::Cli {
+    const NAME: &'static str = "reshape";
+
+    fn talk(&self) -> Talk {
+        self.talk
+    }
+
+    fn run(self, screen: Screen) -> Result<Exit, Failure> {
+        use args::array::Command;
+        match self.command {
+            Command::Layout(args) => cmd::array::layout::run(&args, screen),
+            Command::Generate(args) => manual::generate(&manual::RESHAPE, &args.what),
+        }
     }
 }
 

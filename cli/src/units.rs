@@ -6,6 +6,8 @@
 //! | `8s` | sectors of 512 bytes |
 //! | `4K`, `4KiB`, `4k` | times 1024; also `M G T P E` |
 //! | `4KB`, `4kB` | times 1000; also `MB GB TB PB EB` |
+//!
+//! Options that mdadm has too take a number without a unit for KiB, as mdadm does: [`KibSize`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,6 +15,10 @@ use std::str::FromStr;
 /// A number of bytes, read from the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Size(pub u64);
+
+/// A number of bytes, read from the command line; without a unit it counts KiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KibSize(pub u64);
 
 /// Why a text is not a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +61,17 @@ impl FromStr for Size {
         let factor = factor(unit.trim_start_matches(' ')).ok_or(SizeError::UnknownUnit)?;
         // Digits only: the one way to fail is a number that is too large.
         let number = number.parse::<u64>().map_err(|_| SizeError::TooLarge)?;
+        number.checked_mul(factor).map(Self).ok_or(SizeError::TooLarge)
+    }
+}
+
+impl FromStr for KibSize {
+    type Err = SizeError;
+
+    fn from_str(text: &str) -> Result<Self, SizeError> {
+        let Size(number) = text.parse()?;
+        let is_bare = text.trim_matches(' ').bytes().all(|byte| byte.is_ascii_digit());
+        let factor = if is_bare { 1024 } else { 1 };
         number.checked_mul(factor).map(Self).ok_or(SizeError::TooLarge)
     }
 }
@@ -160,6 +177,18 @@ mod tests {
         for text in ["16E", "18446744073709551616", "36028797018963968s", "99999999999999999999"] {
             assert_eq!(bytes(text), Err(SizeError::TooLarge), "{text}");
         }
+    }
+
+    #[test]
+    fn number_without_a_unit_may_count_kib() {
+        let bytes = |text: &str| text.parse::<KibSize>().map(|size| size.0);
+        for (text, expected) in
+            [("0", 0), ("64", 65536), (" 64 ", 65536), ("64K", 65536), ("64B", 64), ("8s", 4096)]
+        {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        assert_eq!(bytes("18014398509481984"), Err(SizeError::TooLarge));
+        assert_eq!(bytes(""), Err(SizeError::NoNumber));
     }
 
     #[test]

@@ -6,10 +6,9 @@
 //! | [`cargo`] | the C library and the examples, freshly built |
 //! | [`corpus`] | arrays of the real md driver, kept small |
 //! | [`data`] | bytes that follow from a seed and their position; files made of them |
-//! | [`judge`] | the real mdadm and md driver, which judge arrays |
+//! | [`golden`] | expected texts, kept as files |
 //! | [`loopdev`] | loop devices that nobody else will be handed, detached on drop |
 //! | [`mount`] | small file systems on them |
-//! | [`pattern`] | content whose every sector says which it is |
 //! | [`sim`] | runs of the engine on simulated disks, and their rules |
 //! | [`tmp`] | directories on disk and in memory, removed on drop |
 //! | [`uml`] | a real kernel with its own disks, in user space |
@@ -23,10 +22,9 @@ pub mod binary;
 pub mod cargo;
 pub mod corpus;
 pub mod data;
-pub mod judge;
+pub mod golden;
 pub mod loopdev;
 pub mod mount;
-pub mod pattern;
 pub mod sim;
 pub mod tmp;
 pub mod uml;

@@ -1,40 +1,66 @@
-//! What the command says about itself: golden files in `tests/cli`, made again by running this with
-//! `KCOPY_BLESS=1`.
+//! What the programs say about themselves: golden files in `tests/cli`, made again by running this
+//! with `KCOPY_BLESS=1`.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tests::binary::{LIMIT, kcopy, run};
-use tests::{kcopy_binary, tmp};
+use tests::binary::{Finished, LIMIT, kcopy, reshape, run};
+use tests::{golden, kcopy_binary, tmp};
 
-fn expect_golden(name: &str, found: &str) {
-    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("cli").join(name);
-    if std::env::var_os("KCOPY_BLESS").is_some() {
-        std::fs::write(&path, found).expect("the fixture can be written");
-    }
-    let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        expected == found,
-        "{} differs; if that is meant, run this test with KCOPY_BLESS=1\n{found}",
-        path.display()
-    );
+/// One of the programs, and what its command line has.
+struct Program {
+    name: &'static str,
+    run: fn(&[&str]) -> Finished,
+    /// Its golden files begin with this.
+    golden: &'static str,
+    subcommands: &'static [&'static str],
+    /// An option of one of them.
+    option: &'static str,
 }
 
-/// Help without the blanks that end lines, and with a final line break.
-fn help(arguments: &[&str]) -> String {
-    let done = kcopy(arguments).expect_code(0);
-    assert_eq!(done.stderr, "");
-    let lines: Vec<&str> = done.stdout.trim_end().lines().map(str::trim_end).collect();
-    lines.join("\n") + "\n"
-}
+const PROGRAMS: [Program; 2] = [
+    Program {
+        name: "kcopy",
+        run: |arguments| kcopy(arguments),
+        golden: "",
+        subcommands: &["copy", "zero", "compare", "info", "jobs"],
+        option: "continue-on-error",
+    },
+    Program {
+        name: "reshape",
+        run: |arguments| reshape(arguments),
+        golden: "reshape/",
+        subcommands: &["layout"],
+        option: "raid-devices",
+    },
+];
 
 #[test]
 fn help_is_as_in_the_golden_files() {
-    expect_golden("help.txt", &help(&["--help"]));
-    expect_golden("help-short.txt", &help(&["-h"]));
-    for sub in ["copy", "zero", "compare", "info", "jobs"] {
-        expect_golden(&format!("help-{sub}.txt"), &help(&[sub, "--help"]));
-        expect_golden(&format!("help-{sub}-short.txt"), &help(&[sub, "-h"]));
+    for program in PROGRAMS {
+        let expect = |file: &str, arguments: &[&str]| {
+            let done = (program.run)(arguments).expect_code(0);
+            assert_eq!(done.stderr, "");
+            golden::expect(&format!("{}{file}", program.golden), &golden::tidied(&done.stdout));
+        };
+        expect("help.txt", &["--help"]);
+        expect("help-short.txt", &["-h"]);
+        for sub in program.subcommands {
+            expect(&format!("help-{sub}.txt"), &[sub, "--help"]);
+            expect(&format!("help-{sub}-short.txt"), &[sub, "-h"]);
+        }
+    }
+}
+
+#[test]
+fn help_names_every_subcommand_that_is_tested_here() {
+    for program in PROGRAMS {
+        let help = (program.run)(&["-h"]).expect_code(0).stdout;
+        let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+        let commands = commands.take_while(|line| !line.is_empty());
+        let names: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+        let mut known = program.subcommands.to_vec();
+        known.push("help");
+        assert_eq!(names, known, "{}", program.name);
     }
 }
 
@@ -49,38 +75,44 @@ fn json_of_a_copy_is_as_in_the_golden_file() {
     report["seconds"] = 0.into();
     report["backend"] = "io-uring".into();
     report["pool_peak_bytes"] = 0.into();
-    expect_golden("copy.json", &(serde_json::to_string_pretty(&report).unwrap() + "\n"));
+    golden::expect("copy.json", &(serde_json::to_string_pretty(&report).unwrap() + "\n"));
 }
 
 #[test]
 fn completions_are_made_for_every_shell() {
-    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
-        let script = kcopy(["generate", "completions", shell]).expect_code(0).stdout;
-        assert!(script.contains("continue-on-error"), "{shell}");
-    }
-    let script = kcopy(["generate", "completions", "bash"]).expect_code(0).stdout;
     let dir = tmp::on_disk();
     let path = dir.path().join("script");
-    std::fs::write(&path, script).unwrap();
-    run(Command::new("bash").arg("-n").arg(&path), LIMIT).expect_code(0);
+    for program in PROGRAMS {
+        for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+            let script = (program.run)(&["generate", "completions", shell]).expect_code(0).stdout;
+            assert!(script.contains(program.option), "{} {shell}", program.name);
+            if shell == "bash" {
+                std::fs::write(&path, script).unwrap();
+                run(Command::new("bash").arg("-n").arg(&path), LIMIT).expect_code(0);
+            }
+        }
+    }
 }
 
 #[test]
 fn man_pages_have_their_sections_and_no_warnings() {
     let dir = tmp::on_disk();
-    kcopy(["generate", "man", "--out", dir.path().to_str().unwrap()]).expect_code(0);
-    for name in ["kcopy", "kcopy-copy", "kcopy-zero", "kcopy-compare", "kcopy-info", "kcopy-jobs"] {
-        let path = dir.path().join(format!("{name}.1"));
-        let page = std::fs::read_to_string(&path).unwrap();
-        for section in ["EXIT STATUS", "EXAMPLES", "FILES", "SIZES"] {
-            assert!(page.contains(section), "{name}: no section {section}");
-        }
-        let checked =
-            Command::new("groff").args(["-man", "-ww", "-z", "-Tutf8"]).arg(&path).output();
-        // Not everybody has groff.
-        if let Ok(checked) = checked {
-            let said = String::from_utf8_lossy(&checked.stderr);
-            assert!(checked.status.success() && said.is_empty(), "{name}: {said}");
+    for Program { name, run, subcommands, .. } in PROGRAMS {
+        run(&["generate", "man", "--out", dir.path().to_str().unwrap()]).expect_code(0);
+        let pages = subcommands.iter().map(|sub| format!("{name}-{sub}"));
+        for page in pages.chain([name.to_owned()]) {
+            let path = dir.path().join(format!("{page}.1"));
+            let text = std::fs::read_to_string(&path).unwrap();
+            for section in ["EXIT STATUS", "EXAMPLES", "FILES", "SIZES"] {
+                assert!(text.contains(section), "{page}: no section {section}");
+            }
+            let checked =
+                Command::new("groff").args(["-man", "-ww", "-z", "-Tutf8"]).arg(&path).output();
+            // Not everybody has groff.
+            if let Ok(checked) = checked {
+                let said = String::from_utf8_lossy(&checked.stderr);
+                assert!(checked.status.success() && said.is_empty(), "{page}: {said}");
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `kcopy generate` (hidden): what packagers need.
+//! `kcopy generate` and `reshape generate` (hidden): what packagers need.
 
 use std::path::PathBuf;
 

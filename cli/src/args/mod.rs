@@ -4,6 +4,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::units::Size;
 
+pub(crate) mod array;
 mod compare;
 mod copy;
 mod generate;
@@ -29,7 +30,7 @@ Sizes are whole numbers with a unit: 4096 or 4096B (bytes), 8s (sectors of 512 b
 
 /// Copies files and block devices: one read, many durable destinations, a verdict for each
 #[derive(Debug, Parser)]
-#[command(name = "kcopy", version, about, after_long_help = AFTER, max_term_width = 100)]
+#[command(name = "kcopy", version, after_long_help = AFTER, max_term_width = 100)]
 #[command(propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]

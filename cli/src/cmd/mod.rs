@@ -1,5 +1,6 @@
 //! One room per subcommand: checks what was asked for, calls the library, hands the result over.
 
+pub(crate) mod array;
 pub(crate) mod compare;
 pub(crate) mod copy;
 pub(crate) mod engine;

@@ -60,7 +60,7 @@ pub(crate) fn classify(path: &Path, metadata: &Metadata, usage: Use) -> Result<K
     }
     if kind.is_dir() {
         let hint = match usage {
-            Use::Read => "kcopy copies one file or block device; for a tree use cp -a or rsync",
+            Use::Read => "name a file or block device; for a tree there are cp -a and rsync",
             Use::Write => "name the file in it that is to be written",
         };
         return Err(usage.refused(path, "it is a directory").hint(hint));
@@ -74,7 +74,7 @@ pub(crate) fn classify(path: &Path, metadata: &Metadata, usage: Use) -> Result<K
     } else {
         "it is neither a file nor a block device"
     };
-    Err(usage.refused(path, what).hint("kcopy works on regular files and block devices"))
+    Err(usage.refused(path, what).hint("regular files and block devices will do, nothing else"))
 }
 
 /// The metadata of something that must exist.

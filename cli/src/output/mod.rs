@@ -4,6 +4,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use crate::args::{Choice, Talk};
@@ -15,25 +16,42 @@ pub(crate) mod progress;
 pub(crate) use escape::name;
 pub(crate) use progress::{Phase, Progress};
 
+/// Something is wrong.
+const PROBLEM: Style = AnsiColor::Red.on_default().bold();
+
 /// How the program talks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Screen {
+    program: &'static str,
     quiet: u8,
     color: bool,
+    result_color: bool,
 }
 
 impl Screen {
-    pub(crate) fn new(talk: Talk) -> Self {
-        let color = match talk.color {
+    pub(crate) fn new(program: &'static str, talk: Talk) -> Self {
+        let wanted = |is_terminal: bool| match talk.color {
             Choice::Always => true,
             Choice::Never => false,
-            Choice::Auto => io::stderr().is_terminal() && colors_are_welcome(),
+            Choice::Auto => is_terminal && colors_are_welcome(),
         };
-        Self { quiet: talk.quiet, color }
+        let color = wanted(io::stderr().is_terminal());
+        let result_color = wanted(io::stdout().is_terminal());
+        Self { program, quiet: talk.quiet, color, result_color }
     }
 
+    /// Whether messages, on standard error, are coloured.
     pub(crate) fn color(self) -> bool {
         self.color
+    }
+
+    /// `text` in `style`, if the result, on standard output, is coloured.
+    pub(crate) fn paint(self, style: Style, text: &str) -> String {
+        if self.result_color && style != Style::new() {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_owned()
+        }
     }
 
     /// Whether progress and summaries are wanted.
@@ -41,7 +59,7 @@ impl Screen {
         self.quiet == 0
     }
 
-    /// `kcopy: cannot …` and, on a line of its own, what to do.
+    /// `program: cannot …` and, on a line of its own, what to do.
     pub(crate) fn failure(self, failure: &Failure) {
         self.problem(&failure.message);
         if let Some(hint) = &failure.hint {
@@ -51,26 +69,26 @@ impl Screen {
 
     /// Something that went wrong.
     pub(crate) fn problem(self, message: &str) {
-        self.labelled("kcopy:", "\u{1b}[1;31m", message);
+        self.labelled(&format!("{}:", self.program), PROBLEM, message);
     }
 
     /// What the user can do.
     pub(crate) fn hint(self, message: &str) {
-        self.labelled("hint:", "\u{1b}[1m", message);
+        self.labelled("hint:", Style::new().bold(), message);
     }
 
     /// Something the user should know that is no failure.
     pub(crate) fn note(self, message: &str) {
-        self.labelled("note:", "\u{1b}[1m", message);
+        self.labelled("note:", Style::new().bold(), message);
     }
 
-    fn labelled(self, label: &str, style: &str, message: &str) {
+    fn labelled(self, label: &str, style: Style, message: &str) {
         if self.quiet >= 2 {
             return;
         }
-        let (on, off) = if self.color { (style, "\u{1b}[0m") } else { ("", "") };
+        let style = if self.color { style } else { Style::new() };
         // Standard error may be closed; there is no other place to say so.
-        let _ = writeln!(io::stderr().lock(), "{on}{label}{off} {message}");
+        let _ = writeln!(io::stderr().lock(), "{style}{label}{style:#} {message}");
     }
 
     /// Lines of the result for people, unless they want none.

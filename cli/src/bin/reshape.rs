@@ -1,0 +1,6 @@
+//! The command `reshape`.
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    cli::reshape(std::env::args_os())
+}

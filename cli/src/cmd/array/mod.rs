@@ -1,0 +1,3 @@
+//! One room per subcommand of `reshape`.
+
+pub(crate) mod layout;
