@@ -15,6 +15,9 @@ use tests::{data, tmp};
 /// What the static library needs besides itself; `docs/c-api.md` and `kcopy.pc.in` say the same.
 const SYSTEM_LIBRARIES: [&str; 6] = ["-lpthread", "-ldl", "-lm", "-lrt", "-lutil", "-lgcc_s"];
 
+/// What a program that was linked with the shared library asks for.
+const SONAME: &str = concat!("libkcopy.so.", env!("CARGO_PKG_VERSION_MAJOR"));
+
 #[derive(Clone, Copy, Debug)]
 enum Linking {
     Static,
@@ -58,8 +61,12 @@ fn program(source: &Path, linking: Linking, directory: &Path) -> PathBuf {
         Linking::Static => cc.arg(&library().archive).args(SYSTEM_LIBRARIES),
         Linking::Shared => {
             let place = library().shared.parent().expect("a file lies somewhere");
-            let place = place.to_str().expect("a temporary directory has a plain name");
-            cc.args(["-L", place, "-lkcopy", &format!("-Wl,-rpath,{place}"), "-lpthread"])
+            // Where it is found when the program starts there is nothing but its soname.
+            let installed = place.join("installed");
+            fs::create_dir_all(&installed).expect("a directory can be made");
+            let _ = std::os::unix::fs::symlink(&library().shared, installed.join(SONAME));
+            let rpath = format!("-Wl,-rpath,{}", installed.display());
+            cc.arg("-L").arg(place).args(["-lkcopy", &rpath, "-lpthread"])
         }
     };
     assert_eq!(run(&mut cc, LIMIT).expect_code(0).stderr, "");
