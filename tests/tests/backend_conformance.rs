@@ -616,6 +616,24 @@ mod devices {
     }
 
     #[test]
+    fn root_a_discard_is_made_where_it_was_asked_for_and_nowhere_else() {
+        each(|rig, _| {
+            for offset in [8192, 131_072] {
+                let done = rig.perform(Op::Discard { device: HERE, offset, len: 16_384 });
+                assert_eq!(done.result, Ok(0), "{:?}", rig.backend);
+                assert_eq!(rig.read_bytes(offset, 16_384), vec![0; 16_384], "a loop device zeroes");
+            }
+            for (offset, len) in [(0, 8192), (24_576, 4096), (147_456, 4096)] {
+                assert_eq!(rig.read_bytes(offset, len), stream(1, offset, len as usize));
+            }
+            // Behind the end: the same error on every way.
+            let done = rig.perform(Op::Discard { device: HERE, offset: SIZE, len: 4096 });
+            assert_eq!(done.result, Err(Errno::INVALID));
+            assert_eq!(rig.backend.room(), DEPTH as usize);
+        });
+    }
+
+    #[test]
     fn root_blocks_and_less_than_blocks_are_read_and_written() {
         each(|rig, logical_block| {
             for (offset, len) in [(0, 65_536), (logical_block.into(), logical_block), (512, 512)] {

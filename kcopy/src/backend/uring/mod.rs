@@ -7,6 +7,7 @@
 //! No two requests are ever linked: a linked write would go out after a short read, with stale
 //! bytes behind its end.
 
+mod discards;
 mod probe;
 mod ring;
 mod slots;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use self::discards::{Discards, Work};
 use self::probe::{Made, Modes, NoRing, make_ring};
 use self::ring::{Descriptor, Reaped, Ring};
 use self::slots::InFlight;
@@ -60,8 +62,9 @@ pub struct UringBackend {
     fixed_files: bool,
     registrations: u64,
     strays: u64,
-    /// Operations that ended in `submit`.
-    ended: Vec<Completion>,
+    /// The kernel may know the request that discards on a block device.
+    discard_requests: bool,
+    discards: Discards,
 }
 
 impl UringBackend {
@@ -73,13 +76,15 @@ impl UringBackend {
     /// memory or descriptors ran out.
     pub fn new(memory: &PoolMemory, depth: u32) -> Result<Self, OpenError> {
         let resource = |error: io::Error| OpenError::Resource(error);
-        let Made { ring, modes, depth } = make_ring(depth).map_err(|reason| match reason {
-            NoRing::Unavailable(reason) => OpenError::Unavailable { reason },
-            NoRing::Resource(error) => OpenError::Resource(error),
-        })?;
+        let Made { ring, modes, depth, commands } =
+            make_ring(depth).map_err(|reason| match reason {
+                NoRing::Unavailable(reason) => OpenError::Unavailable { reason },
+                NoRing::Resource(error) => OpenError::Resource(error),
+            })?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC).map_err(|errno| resource(errno.into()))?;
+        let wake = Arc::new(Bell(wake));
         let depth = usize::try_from(depth).unwrap_or(1);
-        let mut ring = Ring::new(ring, depth, memory, wake.as_raw_fd());
+        let mut ring = Ring::new(ring, depth, memory, wake.0.as_raw_fd());
         register_pool(&mut ring, memory);
         let fixed_files = ring.register_files(FIXED_DEVICES * 2).is_ok();
         if let Err(error) = ring.limit_workers(MAX_WORKERS) {
@@ -88,13 +93,14 @@ impl UringBackend {
         Ok(Self {
             ring,
             devices: Vec::new(),
-            wake: Arc::new(Bell(wake)),
+            discards: Discards::new(Arc::clone(&wake) as Arc<dyn Wake>),
+            wake,
             depth,
             modes,
             fixed_files,
             registrations: 0,
             strays: 0,
-            ended: Vec::new(),
+            discard_requests: commands,
         })
     }
 
@@ -121,17 +127,19 @@ impl UringBackend {
         self.devices.get_mut(usize::from(slot.0))?.as_mut()
     }
 
-    /// Discards on a block device, here and now: kernels before 6.12 have no request for it. `None`
-    /// for a file, whose discard is a request like others.
-    fn discard_at_once(&mut self, slot: Slot, at: u64, len: u64) -> Option<Result<u32, Errno>> {
-        let device = self.attached(slot)?.routes.device.clone();
-        if device.facts().kind != DeviceKind::Block {
-            return None;
-        }
-        let file = super::route::descriptor(&device, Route::Cached)?;
+    /// Whether an operation is a discard on a block device: for a file, it is a request like others.
+    fn is_block_discard(&self, op: &Op) -> bool {
+        let Op::Discard { device, .. } = op else { return false };
+        let attached = self.devices.get(usize::from(device.0)).and_then(Option::as_ref);
+        attached.is_some_and(|one| one.routes.device.facts().kind == DeviceKind::Block)
+    }
+
+    /// Has a discard made by the call, beside the ring.
+    fn discard_aside(&mut self, id: OpId, slot: Slot, (offset, len): (u64, u64)) {
+        let Some(attached) = self.attached(slot) else { return };
+        let device = attached.routes.device.clone();
         self.registrations += 1;
-        let discarded = super::route::discard(&device, file, at, len);
-        Some(discarded.map(|()| 0).map_err(|error| Errno::from_io(&error)))
+        self.discards.hand_over(Work { id, device, offset, len });
     }
 
     /// How many completions are worth waiting for at first.
@@ -160,6 +168,15 @@ impl UringBackend {
             Step::End => self.complete(name, Err(Errno::new(errno)), done),
             Step::Pause { long } => self.ring.queue_pause(name, long),
             Step::Again(descriptor) => self.ring.queue_again(name, descriptor),
+            Step::Aside => {
+                // The kernel does not know the request, or the device discards nothing: the call
+                // tells which.
+                let kept = self.ring.slots.take(name);
+                if let Some(InFlight { id, op: Op::Discard { device, offset, len }, .. }) = kept {
+                    self.discard_aside(id, device, (offset, len));
+                }
+                Ok(())
+            }
         }
     }
 
@@ -184,7 +201,7 @@ impl UringBackend {
     /// What becomes of an operation that ended with an error.
     fn next_step(&mut self, name: u64, errno: i32) -> Step {
         let Some(kept) = self.ring.slots.find(name) else { return Step::End };
-        let (slot, mut route) = (kept.op.device(), kept.route);
+        let (slot, mut route, command) = (kept.op.device(), kept.route, kept.command);
         let paused = std::mem::take(&mut kept.paused);
         match errno {
             libc::ETIME if paused => {}
@@ -195,6 +212,11 @@ impl UringBackend {
                     return Step::Pause { long: kept.again > 2 };
                 }
             }
+            libc::EOPNOTSUPP | libc::ENOTTY if command => {
+                self.discard_requests = false;
+                return Step::Aside;
+            }
+            libc::EINVAL if command => return Step::Aside,
             libc::EINVAL | libc::EOPNOTSUPP if route == Route::Direct => {
                 if !self.attached(slot).is_some_and(|attached| attached.routes.direct_refused()) {
                     return Step::End;
@@ -218,6 +240,8 @@ enum Step {
     Pause { long: bool },
     /// It is tried again at once, on this descriptor.
     Again(Descriptor),
+    /// It is done in another way, beside the ring.
+    Aside,
 }
 
 /// Where a device's descriptor lies in the table of registered files.
@@ -298,7 +322,7 @@ impl Backend for UringBackend {
     }
 
     fn room(&self) -> usize {
-        self.depth - self.ring.slots.len()
+        self.depth.saturating_sub(self.ring.slots.len() + self.discards.in_flight())
     }
 
     fn submit(&mut self, id: OpId, op: Op) -> Result<(), Box<Rejected>> {
@@ -306,10 +330,12 @@ impl Backend for UringBackend {
         if self.room() == 0 {
             return Err(Box::new(Rejected { op }));
         }
+        let command = self.is_block_discard(&op);
         if let Op::Discard { offset, len, .. } = op
-            && let Some(result) = self.discard_at_once(slot, offset, len)
+            && command
+            && !self.discard_requests
         {
-            self.ended.push(Completion { id, result, buffer: op.into_buffer() });
+            self.discard_aside(id, slot, (offset, len));
             return Ok(());
         }
         let Some(route) = self.attached(slot).map(|attached| attached.routes.route(&op)) else {
@@ -318,21 +344,21 @@ impl Backend for UringBackend {
         let Some(descriptor) = self.descriptor(slot, route) else {
             return Err(Box::new(Rejected { op }));
         };
-        let operation = InFlight { id, op, route, again: 0, paused: false };
+        let operation = InFlight { id, op, route, command, again: 0, paused: false };
         self.ring
             .queue(operation, descriptor)
             .map_err(|InFlight { op, .. }| Box::new(Rejected { op }))
     }
 
     fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion>) -> io::Result<()> {
-        let timeout = if self.ended.is_empty() { timeout } else { Some(Duration::ZERO) };
-        done.append(&mut self.ended);
+        let timeout = if self.discards.take(done) { Some(Duration::ZERO) } else { timeout };
         self.ring.enter(self.want(timeout), timeout)?;
         while let Some(reaped) = self.ring.reap() {
             if let Reaped::Op { name, result } = reaped {
                 self.ended(name, result, done)?;
             }
         }
+        self.discards.take(done);
         Ok(())
     }
 

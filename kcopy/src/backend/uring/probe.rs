@@ -63,6 +63,8 @@ pub(super) struct Made {
     pub(super) modes: Modes,
     /// Operations that may be in flight.
     pub(super) depth: u32,
+    /// The kernel passes commands on to devices (5.19).
+    pub(super) commands: bool,
 }
 
 /// A disabled ring with at least the modes and operations needed, for `depth` operations or, if
@@ -76,20 +78,20 @@ pub(super) fn make_ring(depth: u32) -> Result<Made, NoRing> {
             {
                 depth = (depth / 2).max(MIN_DEPTH);
             }
-            Ok((ring, modes)) => return Ok(Made { ring, modes, depth }),
+            Ok((ring, modes, commands)) => return Ok(Made { ring, modes, depth, commands }),
             Err(other) => return Err(other),
         }
     }
 }
 
 /// The newest modes that the kernel takes.
-fn make_with(depth: u32) -> Result<(IoUring, Modes), NoRing> {
+fn make_with(depth: u32) -> Result<(IoUring, Modes, bool), NoRing> {
     let mut last = io::Error::from_raw_os_error(libc::EINVAL);
     for modes in Modes::ALL {
         match build(modes, depth) {
             Ok(ring) => {
-                check(&ring)?;
-                return Ok((ring, modes));
+                let commands = check(&ring)?;
+                return Ok((ring, modes, commands));
             }
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => last = error,
             Err(error) => {
@@ -124,7 +126,8 @@ fn build(modes: Modes, depth: u32) -> io::Result<IoUring> {
     builder.build(depth.next_power_of_two().clamp(MIN_DEPTH, MAX_BATCH))
 }
 
-fn check(ring: &IoUring) -> Result<(), NoRing> {
+/// Whether it has what is needed; gives whether it passes commands on to devices.
+fn check(ring: &IoUring) -> Result<bool, NoRing> {
     let unavailable = |reason: String| Err(NoRing::Unavailable(reason));
     if !ring.params().is_feature_nodrop() || !ring.params().is_feature_ext_arg() {
         return unavailable("the kernel's io_uring is too old (before 5.11)".into());
@@ -135,7 +138,7 @@ fn check(ring: &IoUring) -> Result<(), NoRing> {
     }
     match NEEDED.iter().find(|(code, _)| !probe.is_supported(*code)) {
         Some((_, name)) => unavailable(format!("the kernel lacks {name}")),
-        None => try_out(ring),
+        None => try_out(ring).map(|()| probe.is_supported(opcode::UringCmd16::CODE)),
     }
 }
 

@@ -145,9 +145,10 @@ impl Ring {
     pub(super) fn queue_again(&mut self, name: u64, on: Descriptor) -> io::Result<()> {
         let fixed = self.fixed;
         let Some(kept) = self.slots.find(name) else { return Ok(()) };
-        let entry = match on {
-            Descriptor::Fixed(place) => request(&mut kept.op, types::Fixed(place), fixed),
-            Descriptor::Plain(fd) => request(&mut kept.op, types::Fd(fd), fixed),
+        let entry = match (&kept.op, on) {
+            (Op::Discard { offset, len, .. }, on) if kept.command => discard(*offset, *len, on),
+            (_, Descriptor::Fixed(place)) => request(&mut kept.op, types::Fixed(place), fixed),
+            (_, Descriptor::Plain(fd)) => request(&mut kept.op, types::Fd(fd), fixed),
         };
         self.push(&entry.user_data(name))
     }
@@ -347,6 +348,26 @@ fn request(op: &mut Op, on: impl UseFd, fixed: Option<usize>) -> squeue::Entry {
             on.fallocate(mode, *offset, *len)
         }
         Op::Flush { .. } => on.fsync(),
+    }
+}
+
+/// `BLOCK_URING_CMD_DISCARD` of `linux/blkdev.h`: `_IO(0x12, 0)`.
+const DISCARD: u32 = 0x1200;
+
+/// The request that discards on a block device (since 6.12): the first byte is its address, the
+/// number of bytes the first word of the command.
+#[expect(clippy::host_endian_bytes, reason = "the kernel reads a word of the machine's order")]
+fn discard(offset: u64, len: u64, on: Descriptor) -> squeue::Entry {
+    let mut command = [0; 16];
+    command[..8].copy_from_slice(&len.to_ne_bytes());
+    match on {
+        Descriptor::Fixed(place) => opcode::UringCmd16::new(types::Fixed(place), DISCARD)
+            .cmd(command)
+            .addr(Some(offset))
+            .build(),
+        Descriptor::Plain(fd) => {
+            opcode::UringCmd16::new(types::Fd(fd), DISCARD).cmd(command).addr(Some(offset)).build()
+        }
     }
 }
 

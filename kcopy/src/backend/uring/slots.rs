@@ -15,6 +15,8 @@ pub(super) struct InFlight {
     pub(super) id: OpId,
     pub(super) op: Op,
     pub(super) route: Route,
+    /// A discard on a block device: the kernel has a request of its own for it.
+    pub(super) command: bool,
     /// Times that the kernel said "again".
     pub(super) again: u32,
     /// Its request is a pause before the next try.
@@ -70,7 +72,7 @@ mod tests {
 
     fn flush(id: u64) -> InFlight {
         let op = Op::Flush { device: Slot(0) };
-        InFlight { id: OpId(id), op, route: Route::Cached, again: 0, paused: false }
+        InFlight { id: OpId(id), op, route: Route::Cached, command: false, again: 0, paused: false }
     }
 
     #[test]
