@@ -121,9 +121,11 @@ def job_ceilings(programs, device, block, depth, jobs, half, quick):
     return found
 
 
-def job_peers(programs, device, block, depth, jobs_file, quick):
-    reference = f"{programs.reference} jobs {block} {depth} {jobs_file} {device} {device}"
-    found = [Competitor("reference", CEILING, reference)]
+def job_peers(programs, device, block, depths, jobs_file, quick):
+    found = []
+    for depth in depths:
+        reference = f"{programs.reference} jobs {block} {depth} {jobs_file} {device} {device}"
+        found.append(Competitor(f"reference x {depth}", CEILING, reference))
     for threads in (64,) if quick else (1, 64):
         command = f"{programs.reference} threads {threads} {jobs_file} {device} {device}"
         found.append(Competitor(f"pread + pwrite x {threads}", PEER, command))

@@ -7,7 +7,10 @@ from .place import Place
 from .rounds import Case, measure, random_source
 
 PLACES = ("ext4", "loop-ext4", "loop-tmpfs")
+# Of a job of fio; it has two, one that reads and one that writes, so as many copies have as many
+# operations on their way.
 DEPTH = 64
+COPIES = 2 * DEPTH
 
 
 class Setting:
@@ -62,7 +65,7 @@ def _write_list(here, jobs):
 
 
 def _jobs_command(list_path, block, device, more=""):
-    return (f"jobs --list {list_path} --block-size {block} --depth {DEPTH} {more}"
+    return (f"jobs --list {list_path} --block-size {block} --depth {COPIES} {more}"
             f"{device} {device}")
 
 
@@ -82,7 +85,7 @@ def jobs(setting):
         competitors = [
             *peers.job_ceilings(programs, device, block, DEPTH, len(wanted), here.size // 2,
                                 setting.quick),
-            *peers.job_peers(programs, device, block, DEPTH, path, setting.quick),
+            *peers.job_peers(programs, device, block, (DEPTH, COPIES), path, setting.quick),
             peers.ours(programs, _jobs_command(path, block, device))]
         yield setting.case(f"jobs-{block // 1024}k", f"random {block // 1024} KiB jobs",
                            unit="jobs/s", amount=len(wanted), jobs=len(wanted),

@@ -154,6 +154,19 @@ impl Builder {
         self.start(pool, backend)
     }
 
+    /// Makes the same service without a thread: the caller turns it. For programs that do nothing
+    /// but copy, this saves the way to another thread and back for each job.
+    ///
+    /// # Errors
+    ///
+    /// See [`BuildError`].
+    pub fn build_local(self) -> Result<LocalClient<Box<dyn Backend>>, BuildError> {
+        let pool = self.pool()?;
+        let backend = backend::open(self.choice, &pool.memory(), &self.options)?;
+        tracing::debug!(backend = %backend.kind(), "service made");
+        Ok(LocalClient::new(self.engine_config(), pool, backend))
+    }
+
     /// Makes the client on a backend of the caller's.
     ///
     /// # Errors
@@ -181,9 +194,12 @@ impl Builder {
         Pool::new(pages).ok_or(BuildError::NoMemory { pages })
     }
 
+    fn engine_config(&self) -> Config {
+        Config { queue: self.queue, ..self.config.clone() }
+    }
+
     fn start(self, pool: Pool, backend: Box<dyn Backend>) -> Result<Client, BuildError> {
-        let mut config = self.config;
-        config.queue = self.queue;
+        let config = self.engine_config();
         let (job_sender, jobs) = crossbeam_channel::bounded(self.queue);
         let (control_sender, control) = crossbeam_channel::unbounded();
         let (end_sender, ended) = crossbeam_channel::bounded(0);

@@ -254,6 +254,26 @@ impl<B: Backend, C: Clock> LocalClient<B, C> {
         result
     }
 
+    /// Runs a job and turns until it has ended; others go on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As [`LocalClient::submit`].
+    pub fn run(&mut self, job: Job) -> Result<Outcome, SubmitError> {
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        self.submit(job, move |outcome| {
+            // There is room for it.
+            let _ = sender.send(outcome);
+        })?;
+        loop {
+            // A backend that breaks ends every job, this one too.
+            let _ = self.turn(None);
+            if let Ok(outcome) = receiver.try_recv() {
+                return Ok(outcome);
+            }
+        }
+    }
+
     /// Whether no job is on its way.
     pub fn is_idle(&self) -> bool {
         self.engine.is_idle()

@@ -6,6 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use kcopy::backend::null::NullBackend;
+use kcopy::device::OpenOptions;
 use kcopy::{Client, Device, Extent, Job, Outcome, SubmitError};
 
 fn client(queue: usize) -> Client {
@@ -215,4 +216,41 @@ fn a_bounded_close_inside_a_callback_does_not_wait() {
         .unwrap();
     assert!(receiver.recv_timeout(Duration::from_secs(10)).unwrap());
     assert_eq!(client.close_within(Duration::from_secs(10)), Ok(()));
+}
+
+#[test]
+fn client_without_a_thread_calls_back_on_the_callers_thread() {
+    let builder = Client::builder().queue(4).backend(kcopy::BackendChoice::Threads);
+    let mut client = builder.build_local().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let [a, b] =
+        [("a", OpenOptions::source()), ("b", OpenOptions::destination())].map(|(name, options)| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, name.repeat(100_000)).unwrap();
+            Device::open(&path, &options).unwrap()
+        });
+    let copy = |at| Job::copy(Extent::new(&a, at, 1000)).to(Extent::new(&b, at, 1000));
+    let here = std::thread::current().id();
+    let called = Arc::new(AtomicUsize::new(0));
+    for index in 0..4 {
+        let called = Arc::clone(&called);
+        let answer = move |outcome: Outcome| {
+            assert!(outcome.is_ok() && std::thread::current().id() == here);
+            called.fetch_add(1, Ordering::SeqCst);
+        };
+        client.submit(copy(index * 10_000), answer).unwrap();
+    }
+    assert_eq!(client.run(copy(50_000)), Err(SubmitError::Busy), "the queue is full");
+    client.run_until_idle().unwrap();
+    assert_eq!(called.load(Ordering::SeqCst), 4);
+    assert!(client.run(copy(50_000)).unwrap().is_ok());
+    let copied = std::fs::read(directory.path().join("b")).unwrap();
+    assert_eq!(copied.iter().filter(|byte| **byte == b'a').count(), 5000);
+}
+
+#[test]
+fn client_without_a_thread_checks_its_settings_too() {
+    let refused = |builder: kcopy::Builder| builder.build_local().unwrap_err().to_string();
+    assert!(refused(Client::builder().pages(1)).contains("too small"));
+    assert!(refused(Client::builder().queue(0)).contains("queue"));
 }

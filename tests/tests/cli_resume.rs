@@ -1,8 +1,9 @@
 //! kill -9 at random times: a copy with a map goes on, what the map claims is true, and the copy
 //! is whole in the end.
 
+use std::fmt::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use kcopy::resume::MapFile;
@@ -112,4 +113,62 @@ fn interrupted_copy_with_a_map_goes_on_with_the_same_command() {
     assert_eq!(report["bytes"].as_u64().unwrap() + resumed, 20_000_000);
     data::expect_equal((&source, 0), (&copy, 0), 20_000_000);
     assert!(!map.exists());
+}
+
+/// A list of very many copies that do not lie side by side, and a run of it that has begun.
+fn many_copies(dir: &Path) -> (Child, u32) {
+    const BLOCKS: u32 = 4096;
+    const ROUNDS: u32 = 200;
+    let [source, copy, list] = ["source", "copy", "list"].map(|name| dir.join(name));
+    data::write_file(&source, 1, u64::from(BLOCKS) * 4096);
+    std::fs::write(&copy, vec![0; 4096 * 4096]).expect("room on the disk");
+    let mut lines = String::new();
+    for index in 0..BLOCKS * ROUNDS {
+        let at = index % BLOCKS * 1667 % BLOCKS * 4096;
+        writeln!(lines, "{at} {at}").expect("a string takes all");
+    }
+    std::fs::write(&list, lines).expect("room on the disk");
+    let child = Command::new(kcopy_binary())
+        .args(["jobs", "--list", text(&list), text(&source), text(&copy)])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    // Some of the first round are done for sure when the last of them is there.
+    let late = u64::from((BLOCKS - 1) * 1667 % BLOCKS) * 4096;
+    let (_sender, never) = std::sync::mpsc::channel::<()>();
+    let begun = (0..12_000).any(|_| {
+        let _ = never.recv_timeout(Duration::from_millis(5));
+        data::read_at(&copy, late, 4096) != [0; 4096]
+    });
+    assert!(begun, "the first round was not done in a minute");
+    (child, BLOCKS * ROUNDS)
+}
+
+fn interrupt(child: &Child) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+}
+
+#[test]
+fn interrupted_jobs_end_and_say_how_many_were_done() {
+    let dir = tmp::on_disk();
+    let (child, all) = many_copies(dir.path());
+    interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let count = said.split("interrupted after ").nth(1).and_then(|rest| rest.split(' ').next());
+    let count: u32 = count.unwrap_or_else(|| panic!("{said}")).parse().unwrap();
+    assert!(count > 0 && count < all, "{count} of {all}");
+    assert!(said.contains("run it again"), "{said}");
+}
+
+#[test]
+fn second_interruption_leaves_at_once() {
+    let dir = tmp::on_disk();
+    let (mut child, _) = many_copies(dir.path());
+    // Nobody reads what it says, and the first stop may be done before the second signal comes.
+    interrupt(&child);
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
 }

@@ -15,7 +15,7 @@ destinations must not overlap. The destination is flushed once, at the end.
 
 Examples:
   kcopy jobs --list extents.txt disk.img copy.img
-  kcopy jobs --list random.txt --block-size 4KiB --depth 64 /dev/sdb /dev/sdc";
+  kcopy jobs --list random.txt --block-size 4KiB --depth 256 /dev/sdb /dev/sdc";
 
 /// Do many copies from one file or block device to another, given as a list
 #[derive(Clone, Debug, Args)]
@@ -33,16 +33,16 @@ pub(crate) struct JobsArgs {
     /// Length of a copy whose line has none
     #[arg(long, value_name = "SIZE", default_value = "4KiB")]
     pub(crate) block_size: Size,
-    /// Copies on their way at once
-    #[arg(long, value_name = "N", default_value_t = 64,
+    /// Copies on their way at once, if the pool has room for them
+    #[arg(long, value_name = "N", default_value_t = 128,
         value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) depth: u32,
     /// Do not make the copies durable before the command ends
     #[arg(long)]
     pub(crate) no_flush: bool,
-    /// Memory for data on its way [default: what `depth` blocks need]
-    #[arg(long, value_name = "SIZE")]
-    pub(crate) pool: Option<Size>,
+    /// Memory for data on its way: reserved at the start, never exceeded
+    #[arg(long, value_name = "SIZE", default_value = "4MiB")]
+    pub(crate) pool: Size,
     /// How the system is asked to read and write
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) backend: Backend,

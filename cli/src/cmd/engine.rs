@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use kcopy::{BackendChoice, BuildError, Client, PAGE_SIZE, Throttle};
+use kcopy::backend::Backend as Backends;
+use kcopy::{BackendChoice, BuildError, Builder, Client, LocalClient, PAGE_SIZE, Throttle};
 
 use crate::args::{Backend, EngineArgs};
 use crate::exit::Failure;
 use crate::units::{Size, exact};
+
+/// A service that the command turns on its own thread.
+pub(crate) type Service = LocalClient<Box<dyn Backends>>;
 
 /// What the client is to be.
 #[derive(Clone, Copy, Debug)]
@@ -87,16 +91,25 @@ pub(crate) fn client(
     queue: usize,
     throttle: Option<&Arc<Throttle>>,
 ) -> Result<Client, Failure> {
-    let mut builder = Client::builder()
-        .pages(wanted.pages)
-        .request_size(wanted.request_size)
-        .requests(wanted.requests)
-        .queue(queue)
-        .backend(wanted.backend);
+    let mut builder = builder(wanted, queue);
     if let Some(throttle) = throttle {
         builder = builder.throttle(throttle);
     }
     builder.build().map_err(|error| unbuilt(&error))
+}
+
+/// Makes the same service without a thread of its own.
+pub(crate) fn local(wanted: Wanted, queue: usize) -> Result<Service, Failure> {
+    builder(wanted, queue).build_local().map_err(|error| unbuilt(&error))
+}
+
+fn builder(wanted: Wanted, queue: usize) -> Builder {
+    Client::builder()
+        .pages(wanted.pages)
+        .request_size(wanted.request_size)
+        .requests(wanted.requests)
+        .queue(queue)
+        .backend(wanted.backend)
 }
 
 fn unbuilt(error: &BuildError) -> Failure {

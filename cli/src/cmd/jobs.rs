@@ -2,15 +2,13 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crossbeam_channel::{Receiver, Sender};
-use kcopy::{Client, Device, Extent, Fault, Job, OnError, Outcome};
+use kcopy::{Device, Extent, Fault, Job, OnError, Outcome};
 use serde::Serialize;
 
 use super::copy::{ErrorReport, TICK, check_alignment, rate};
-use super::engine;
+use super::engine::{self, Service};
 use super::target::{self, Use, cause};
 use crate::args::JobsArgs;
 use crate::clock::Epoch;
@@ -22,21 +20,12 @@ use crate::units::{exact, human};
 /// The most failed copies that are listed.
 const LISTED: usize = 4096;
 
-/// The pool if nothing is said: at least this.
-const LEAST_POOL: u64 = 4 << 20;
-
-/// The pool if nothing is said: at most this.
-const MOST_POOL: u64 = 64 << 20;
-
 /// Largest single read or write.
-const REQUEST: u64 = 1 << 20;
+const REQUEST: u32 = 1 << 20;
 
-/// Copies up to this long cannot be cancelled one by one, so that adjacent ones travel together;
-/// those that are queued at an interruption are done in a moment.
-const MERGED: u64 = 64 << 10;
-
-/// Between two looks at the signals.
-const ROUND: usize = 1024;
+/// Copies that the engine knows of at once: enough to find those that lie side by side, and few
+/// enough to stay in the processor's cache.
+const KNOWN: usize = 1024;
 
 /// One line of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,13 +35,14 @@ struct Line {
     len: u64,
 }
 
-/// What the callbacks leave behind.
-#[derive(Debug)]
-struct Tally {
-    left: AtomicU64,
-    failed: AtomicU64,
-    list: Mutex<Vec<(u64, Fault)>>,
-    all_ended: Sender<()>,
+/// What the callbacks leave behind: they are made to be called from any thread.
+#[derive(Clone, Debug, Default)]
+struct Tally(Arc<Mutex<Failures>>);
+
+#[derive(Debug, Default)]
+struct Failures {
+    count: u64,
+    list: Vec<(u64, Fault)>,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,14 +86,13 @@ pub(crate) fn run(args: &JobsArgs, screen: Screen) -> Result<Exit, Failure> {
     }
     let interrupt = Interrupt::listen()
         .map_err(|error| Failure::refused(format!("cannot listen for signals: {error}")))?;
-    let client = engine::client(wanted(args, &lines)?, 4096, None)?;
+    let mut service = engine::local(wanted(args)?, KNOWN)?;
     let epoch = Epoch::begin();
-    let (tally, interrupted) = submit_all(&client, &lines, (&source, &destination), &interrupt)?;
-    let flush = if args.no_flush { None } else { flush(&client, &destination) };
+    let (tally, interrupted) = copy_all(&mut service, &lines, (&source, &destination), &interrupt)?;
+    let flush = if args.no_flush { None } else { flush(&mut service, &destination)? };
     let seconds = epoch.seconds();
-    client.close();
     let devices = (&source, &destination);
-    let mut report = report(args, &client, (&lines, &tally), (devices, seconds));
+    let mut report = report(args, &service, (&lines, &tally), (devices, seconds));
     report.interrupted = interrupted;
     Ok(tell(args, screen, &report, flush))
 }
@@ -176,102 +165,93 @@ fn check_line(line: &Line, source: &Device, destination: &Device) -> Result<(), 
     Ok(())
 }
 
-fn wanted(args: &JobsArgs, lines: &[Line]) -> Result<engine::Wanted, Failure> {
-    let largest = lines.iter().map(|line| line.len).max().unwrap_or(0).clamp(4096, REQUEST);
-    let needed = largest.next_multiple_of(4096).saturating_mul(u64::from(args.depth)) * 2;
-    let pool = args.pool.map_or_else(|| needed.clamp(LEAST_POOL, MOST_POOL), |size| size.0);
-    let pages = engine::pages_of(pool)?;
-    let request_size = u32::try_from(REQUEST).unwrap_or(1 << 20);
-    Ok(engine::Wanted { pages, request_size, requests: args.depth, backend: args.backend.into() })
+fn wanted(args: &JobsArgs) -> Result<engine::Wanted, Failure> {
+    let pages = engine::pages_of(args.pool.0)?;
+    let (requests, backend) = (args.depth, args.backend.into());
+    Ok(engine::Wanted { pages, request_size: REQUEST, requests, backend })
 }
 
-/// Submits everything and waits for the last callback; says whether it was interrupted.
-fn submit_all(
-    client: &Client,
+/// Does all copies on this thread; says whether it was interrupted.
+///
+/// They share a token, so that an interruption ends them all, and adjacent ones still travel
+/// together.
+fn copy_all(
+    service: &mut Service,
     lines: &[Line],
-    (source, destination): (&Device, &Device),
+    devices: (&Device, &Device),
     interrupt: &Interrupt,
-) -> Result<(Arc<Tally>, bool), Failure> {
-    let (all_ended, ended) = crossbeam_channel::bounded(1);
-    // One more than there are copies: it stands for the submitting itself.
-    let count = u64::try_from(lines.len()).unwrap_or(u64::MAX) + 1;
-    let tally = Arc::new(Tally {
-        left: AtomicU64::new(count),
-        failed: AtomicU64::new(0),
-        list: Mutex::new(Vec::new()),
-        all_ended,
-    });
-    let token = client.cancel_token();
-    let mut submitted = 0u64;
-    for round in lines.chunks(ROUND) {
+) -> Result<(Tally, bool), Failure> {
+    let (tally, token) = (Tally::default(), service.cancel_token());
+    let mut lines = (0u64..).zip(lines);
+    loop {
         if interrupt.asked() {
             token.cancel();
-            break;
         }
-        for line in round {
-            let job = Job::copy(Extent::new(source, line.from, line.len))
-                .to(Extent::new(destination, line.to, line.len))
-                .on_error(OnError::Detach);
-            let job = if line.len > MERGED { job.cancelled_by(&token) } else { job };
-            let (tally, index) = (Arc::clone(&tally), submitted);
-            client
+        while !token.is_cancelled()
+            && service.has_room()
+            && let Some((index, line)) = lines.next()
+        {
+            let job = line.job(devices).cancelled_by(&token);
+            let tally = tally.clone();
+            service
                 .submit(job, move |outcome| tally.ended(index, &outcome))
                 .map_err(|error| Failure::failed(format!("cannot go on: {error}")))?;
-            submitted += 1;
         }
+        if service.is_idle() {
+            return Ok((tally, token.is_cancelled()));
+        }
+        service
+            .turn(Some(TICK))
+            .map_err(|error| Failure::failed(format!("cannot go on: {}", cause(&error))))?;
     }
-    tally.leave(count - submitted);
-    Ok((Arc::clone(&tally), wait(&ended, &token, interrupt)))
 }
 
-/// Waits for the last callback.
-fn wait(ended: &Receiver<()>, token: &kcopy::CancelToken, interrupt: &Interrupt) -> bool {
-    while ended.recv_timeout(TICK).is_err() {
-        if interrupt.asked() {
-            token.cancel();
-        }
+impl Line {
+    fn job(&self, (source, destination): (&Device, &Device)) -> Job {
+        Job::copy(Extent::new(source, self.from, self.len))
+            .to(Extent::new(destination, self.to, self.len))
+            .on_error(OnError::Detach)
     }
-    interrupt.asked()
 }
 
 impl Tally {
-    /// Called on the engine's thread.
     fn ended(&self, index: u64, outcome: &Outcome) {
-        if !outcome.is_ok() {
-            self.failed.fetch_add(1, Ordering::Relaxed);
-            let read = outcome.read.map(|(_, fault)| fault);
-            let fault = read.or_else(|| outcome.destinations.iter().find_map(|d| d.error));
-            let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(fault) = fault.filter(|_| list.len() < LISTED) {
-                list.push((index, fault));
-            }
+        if outcome.is_ok() || outcome.cancelled {
+            return;
         }
-        self.leave(1);
+        let read = outcome.read.map(|(_, fault)| fault);
+        let fault = read.or_else(|| outcome.destinations.iter().find_map(|d| d.error));
+        let mut failures = self.failures();
+        failures.count += 1;
+        if let Some(fault) = fault.filter(|_| failures.list.len() < LISTED) {
+            failures.list.push((index, fault));
+        }
     }
 
-    fn leave(&self, count: u64) {
-        if self.left.fetch_sub(count, Ordering::AcqRel) == count {
-            // There is room for one, and this happens once.
-            let _ = self.all_ended.try_send(());
-        }
+    fn failures(&self) -> MutexGuard<'_, Failures> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn flush(client: &Client, destination: &Device) -> Option<Fault> {
-    let outcome = client.run(Job::flush_only([destination])).ok()?;
-    outcome.destinations.iter().find_map(|found| found.error)
+/// Makes the copies durable; the fault if that failed.
+fn flush(service: &mut Service, destination: &Device) -> Result<Option<Fault>, Failure> {
+    let outcome = service
+        .run(Job::flush_only([destination]))
+        .map_err(|error| Failure::failed(format!("cannot go on: {error}")))?;
+    Ok(outcome.destinations.iter().find_map(|found| found.error))
 }
 
 fn report(
     args: &JobsArgs,
-    client: &Client,
+    service: &Service,
     (lines, tally): (&[Line], &Tally),
     ((source, destination), seconds): ((&Device, &Device), f64),
 ) -> Report {
-    let stats = client.stats();
-    let jobs = stats.jobs_finished.min(u64::try_from(lines.len()).unwrap_or(u64::MAX));
-    let list = tally.list.lock().unwrap_or_else(PoisonError::into_inner);
-    let failed = list.iter().filter_map(|(index, fault)| {
+    let stats = service.stats();
+    // The flush at the end is a job, too.
+    let jobs = stats.jobs_finished - stats.jobs_cancelled - u64::from(!args.no_flush);
+    let failures = tally.failures();
+    let failed = failures.list.iter().filter_map(|(index, fault)| {
         let line = lines.get(usize::try_from(*index).ok()?)?;
         Some(FailedReport {
             source_offset: line.from,
@@ -286,7 +266,7 @@ fn report(
         bytes: stats.device(destination).bytes_written,
         seconds,
         jobs_per_second: rate(jobs, seconds).unwrap_or(0),
-        backend: client.backend().name(),
+        backend: service.backend().kind().name(),
         direct: [source, destination].iter().all(|device| device.facts().direct.is_some()),
         pool_bytes: stats.pool_pages * 4096,
         pool_peak_bytes: stats.pool_peak_pages * 4096,
@@ -296,7 +276,7 @@ fn report(
         latency_p99_nanos: stats.latency_percentile(99),
         interrupted: false,
         flushed: !args.no_flush,
-        errors: tally.failed.load(Ordering::Relaxed),
+        errors: failures.count,
         failed: failed.collect(),
     }
 }
