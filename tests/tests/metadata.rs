@@ -12,6 +12,8 @@ use tests::corpus::{self, Fixture, Image, Kind};
 mod examine_text;
 #[path = "metadata/meta.rs"]
 mod meta;
+#[path = "metadata/rebuild.rs"]
+mod rebuild;
 
 /// Every fixture with the members that have a superblock.
 fn members() -> impl Iterator<Item = (Fixture, String, Image, Member)> {
@@ -130,6 +132,39 @@ fn set_v1(copy: &mut V1, from: &V1) {
     copy.set_bad_blocks(from.bad_blocks());
     copy.set_features(from.features());
     copy.move_to(from.at());
+}
+
+/// What the driver and mdadm wrote for an array comes out again when the array is described to us.
+#[test]
+fn new_superblocks_are_those_that_mdadm_makes() {
+    let mut built = BTreeMap::new();
+    for fixture in corpus::all(Kind::Arrays) {
+        let meta = fixture.meta();
+        let command = meta["command"].as_str().expect("a text");
+        let special = ["--data-offset", "missing", "ppl"].iter().any(|word| command.contains(word));
+        if special || meta["degraded"] != 0 {
+            continue;
+        }
+        for (name, image) in fixture.members() {
+            let context = format!("{} {name}", fixture.name);
+            let size = Sectors::from_bytes_floor(image.size());
+            let member = only_member(&examine(&image)).expect("a member");
+            let from = &member.superblock;
+            let place = rebuild::placement(from, size);
+            let mut new = rebuild::array(from)
+                .superblock(from.dev_number(), &place, rebuild::uuid(from))
+                .unwrap_or_else(|error| panic!("{context}: {error}"));
+            new.set_update_time(from.update_time()).unwrap();
+            if from.level_number() > 0 {
+                // The kernel has written these since, and says more than mdadm did.
+                new.set_resync(from.resync()).unwrap();
+            }
+            let length = from.write_length(512);
+            expect_equal(&new.to_bytes()[..length], &from.to_bytes()[..length], &context);
+            *built.entry(from.version()).or_insert(0) += 1;
+        }
+    }
+    assert!(Version::ALL.iter().all(|version| built.get(version).is_some_and(|n| *n > 3)));
 }
 
 /// Arrays of big-endian hosts are rare; these are made from those of the corpus.

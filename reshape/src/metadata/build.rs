@@ -263,7 +263,10 @@ impl NewArray {
         superblock.set_raid_disks(self.raid_disks);
         superblock.set_md_minor(self.md_minor);
         superblock.set_events(self.events);
-        superblock.set_resync(self.resync)?;
+        match self.resync {
+            Resync::Clean => superblock.begin_clean(),
+            Resync::From(_) => superblock.set_resync(self.resync)?,
+        }
         if placement.bitmap_offset.is_some() {
             superblock.add_bitmap();
         }

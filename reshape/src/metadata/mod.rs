@@ -52,7 +52,7 @@ pub use facts::{
 };
 pub use features::{DeviceFlags, DeviceState, Features};
 pub use journal::{JournalBlock, JournalError};
-pub use place::{Minor, SUPER_SECTORS, TooSmall, UnknownVersion, Version};
+pub use place::{Minor, SUPER_SECTORS, TooSmall, UnknownVersion, Version, shares_place};
 pub use ppl::{PplError, PplHeader};
 pub use restrictions::{LogRule, Restriction, parity_log_rule};
 pub use revert::RevertError;

@@ -78,6 +78,19 @@ impl Version {
     }
 }
 
+/// Whether a superblock of `version` on a disk of `disk` sectors lies at the very sector where a
+/// partition of `length` sectors from `start` on would have its own: then it may belong to either.
+///
+/// For 1.x the superblock tells: it says on which sector of its own device it lies. One of 0.90 does
+/// not, and has to be decided by who uses it.
+#[must_use]
+pub fn shares_place(version: Version, disk: Sectors, start: Sector, length: Sectors) -> bool {
+    let (Ok(on_disk), Ok(inside)) = (version.place(disk), version.place(length)) else {
+        return false;
+    };
+    start.checked_add(Sectors::new(inside.get())) == Some(on_disk)
+}
+
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -155,6 +168,21 @@ mod tests {
             assert_eq!(version.name().parse(), Ok(version));
         }
         "1.3".parse::<Version>().unwrap_err();
+    }
+
+    #[test]
+    fn last_partition_may_share_the_place_with_its_disk() {
+        let shares = |version, disk, start| {
+            let (disk, length) = (Sectors::new(disk), Sectors::new(disk - start));
+            shares_place(version, disk, Sector::new(start), length)
+        };
+        let old = Version::V0;
+        assert!(shares(old, 1 << 20, 2048), "a partition up to the end, on 64 KiB");
+        assert!(!shares(old, (1 << 20) + 64, 2048 + 65), "not on 64 KiB");
+        assert!(shares(Version::V1(Minor::Zero), 1 << 20, 2048));
+        assert!(!shares(Version::V1(Minor::Two), 1 << 20, 2048));
+        assert!(shares(Version::V1(Minor::Two), 1 << 20, 0));
+        assert!(!shares(old, 1 << 20, (1 << 20) - 100), "a partition without room");
     }
 
     proptest! {

@@ -207,6 +207,13 @@ impl V0 {
         Ok(())
     }
 
+    /// Marks a new array as clean; like mdadm, without a point of a resync that never was.
+    pub(in crate::metadata) fn begin_clean(&mut self) {
+        let state = self.block.u32(at::STATE);
+        self.put_u32(at::STATE, state | STATE_CLEAN);
+        self.put_u64(at::CP_EVENTS, 0);
+    }
+
     /// Whether errors are recorded (`state`).
     #[must_use]
     pub fn has_errors(&self) -> bool {
