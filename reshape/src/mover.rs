@@ -204,6 +204,45 @@ impl Mover {
         }
     }
 
+    /// Runs `jobs` side by side to their ends; outcomes in the order of the jobs.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a job, or that the backend broke; jobs before it may have run.
+    pub fn run_all(&mut self, jobs: Vec<Job>) -> Result<Vec<Outcome>, MoveError> {
+        let slots: Arc<Mutex<Vec<Option<Outcome>>>> = Arc::default();
+        lock(&slots).resize_with(jobs.len(), || None);
+        let mut refused = None;
+        let mut submitted = 0;
+        for (index, job) in jobs.into_iter().enumerate() {
+            while !self.client.has_room() {
+                self.client.turn(None).map_err(MoveError::Broken)?;
+            }
+            let filled = Arc::clone(&slots);
+            let callback = move |outcome| {
+                if let Some(slot) = lock(&filled).get_mut(index) {
+                    *slot = Some(outcome);
+                }
+            };
+            if let Err(error) = self.client.submit(job, callback) {
+                refused = Some(error);
+                break;
+            }
+            submitted = index + 1;
+        }
+        loop {
+            let ended = lock(&slots).iter().filter(|slot| slot.is_some()).count();
+            if ended >= submitted {
+                break;
+            }
+            self.client.turn(None).map_err(MoveError::Broken)?;
+        }
+        match refused {
+            Some(error) => Err(error.into()),
+            None => Ok(lock(&slots).drain(..).flatten().collect()),
+        }
+    }
+
     /// The `len` bytes of `device` at byte `offset`, in memory.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ pub const LIMIT: Duration = Duration::from_secs(120);
 #[must_use]
 pub fn kcopy_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| named("KCOPY_BINARY").unwrap_or_else(|| build("kcopy")))
+    BINARY.get_or_init(|| named("KCOPY_BINARY").unwrap_or_else(|| build("cli", "kcopy")))
 }
 
 /// The `reshape` program: what `RESHAPE_BINARY` names, else built now.
@@ -33,7 +33,18 @@ pub fn kcopy_binary() -> &'static Path {
 #[must_use]
 pub fn reshape_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| named("RESHAPE_BINARY").unwrap_or_else(|| build("reshape")))
+    BINARY.get_or_init(|| named("RESHAPE_BINARY").unwrap_or_else(|| build("cli", "reshape")))
+}
+
+/// The `pattern` program of these tests (see [`crate::pattern`]), built now.
+///
+/// # Panics
+///
+/// When it does not build.
+#[must_use]
+pub fn pattern_binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| build("tests", "pattern"))
 }
 
 /// The program that an environment variable names.
@@ -171,7 +182,7 @@ fn wait_in_thread(mut child: Child) -> mpsc::Receiver<ExitStatus> {
     receiver
 }
 
-fn build(program: &str) -> PathBuf {
+fn build(package: &str, program: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the running test has a path");
     let profile = test
         .ancestors()
@@ -180,13 +191,13 @@ fn build(program: &str) -> PathBuf {
     let target = profile.parent().expect("a profile's directory is in the target directory");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args(["build", "--quiet", "--package", "cli", "--bins", "--target-dir"]);
+    build.args(["build", "--quiet", "--package", package, "--bins", "--target-dir"]);
     build.arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
     if profile.ends_with("release") {
         build.arg("--release");
     }
     let status = build.status().expect("cargo can be started");
-    assert!(status.success(), "the programs do not build; try `cargo build -p cli`");
+    assert!(status.success(), "{program} does not build; try `cargo build -p {package} --bins`");
     profile.join(program)
 }
 

@@ -7,8 +7,10 @@
 //! | [`corpus`] | arrays of the real md driver, kept small |
 //! | [`data`] | bytes that follow from a seed and their position; files made of them |
 //! | [`golden`] | expected texts, kept as files |
+//! | [`judge`] | the real mdadm and md driver, which judge arrays |
 //! | [`loopdev`] | loop devices that nobody else will be handed, detached on drop |
 //! | [`mount`] | small file systems on them |
+//! | [`pattern`] | content whose every sector says which it is |
 //! | [`sim`] | runs of the engine on simulated disks, and their rules |
 //! | [`tmp`] | directories on disk and in memory, removed on drop |
 //! | [`uml`] | a real kernel with its own disks, in user space |
@@ -23,8 +25,10 @@ pub mod cargo;
 pub mod corpus;
 pub mod data;
 pub mod golden;
+pub mod judge;
 pub mod loopdev;
 pub mod mount;
+pub mod pattern;
 pub mod sim;
 pub mod tmp;
 pub mod uml;

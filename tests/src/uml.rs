@@ -15,15 +15,14 @@ const LIMIT: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub struct Machine {
     command: Command,
+    limit: Duration,
 }
 
 impl Machine {
     /// A machine without disks.
     #[must_use]
     pub fn new() -> Self {
-        let mut command = Command::new(oracle("uml-run"));
-        command.args(["--timeout", &LIMIT.as_secs().to_string()]);
-        Self { command }
+        Self { command: Command::new(oracle("uml-run")), limit: LIMIT }
     }
 
     /// The same with this file as its next disk: `/dev/ubda`, `/dev/ubdb` and so on.
@@ -33,10 +32,24 @@ impl Machine {
         self
     }
 
+    /// The same with this directory writable, under the same path.
+    #[must_use]
+    pub fn share(mut self, directory: &Path) -> Self {
+        self.command.arg("--share").arg(directory);
+        self
+    }
+
     /// The same, with a kernel module loaded before the script starts.
     #[must_use]
     pub fn module(mut self, name: &str) -> Self {
         self.command.args(["--module", name]);
+        self
+    }
+
+    /// The same, which may take this long instead of five minutes.
+    #[must_use]
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
         self
     }
 
@@ -56,8 +69,9 @@ impl Machine {
     #[must_use]
     pub fn run(mut self, script: &str) -> Finished {
         let path = format!("export PATH={}:$PATH", quoted(&oracle("")));
+        self.command.args(["--timeout", &self.limit.as_secs().to_string()]);
         self.command.args(["--", "bash", "-ec", &format!("{path}\n{script}")]);
-        let done = run(&mut self.command, LIMIT * 2);
+        let done = run(&mut self.command, self.limit * 2);
         assert!(!matches!(done.code(), 124 | 125), "no guest: {}", done.stderr);
         done
     }

@@ -6,14 +6,29 @@
 //! | `steps` | pure: array range -> copies and stripes |
 //! | `solve` | the transform that computes what is lost of a stripe |
 //! | `read` | content to a device or to memory, reconstructing |
+//! | `write` | content from a device or from memory, with parity and copies |
+//! | `backup` | the backup of a reshape under way, judged |
+//! | `check`, `rows` | scrubbing and mending |
+//! | `rebuild` | a new member for an empty slot |
+//! | `session` | an array that is changed: dirty before, clean after |
+//! | `members` | opened devices, examined |
+//! | `record` | the superblocks, and the order in which they change |
 //!
 //! A plan ([`steps`]) knows nothing of I/O, an executor nothing of layouts: see
 //! `docs/design/0012-array-io.md`.
 
+mod backup;
+mod check;
+mod members;
 mod read;
+mod rebuild;
+pub mod record;
+mod rows;
+mod session;
 mod solve;
 pub mod steps;
 mod view;
+mod write;
 
 use kcopy::{Device, Sectors};
 
@@ -23,8 +38,14 @@ use crate::metadata::Direction;
 use crate::mover::MoveError;
 use crate::units::ArraySector;
 
+pub use backup::{Age, Backup, NoBackup, is_absent};
+pub use check::{CheckReport, Mend, Wrong};
+pub use members::{DeviceReader, Members, NoMember};
 pub use read::{ReadReport, Target};
+pub use record::{Entry, Record, RecordError};
+pub use session::{Force, Newcomer, Session};
 pub use view::{BadRange, Leg, View};
+pub use write::{Source, WriteReport};
 
 /// Sectors of the array, from `start` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,6 +101,65 @@ pub enum ArrayError {
         /// The array's size.
         size: Sectors,
     },
+    /// It must not be changed.
+    #[error(transparent)]
+    NotWritable(#[from] crate::assemble::WhyNotWrite),
+    /// A bitmap that cannot be kept up to date.
+    #[error("the bitmap on {}: {error}", path.display())]
+    Bitmap {
+        /// The device.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        error: crate::metadata::ExamineError,
+    },
+    /// A slot that has a member, or does not exist.
+    #[error("{slot} is not empty")]
+    SlotTaken {
+        /// Which.
+        slot: crate::units::Slot,
+    },
+    /// A device that is too small for the array.
+    #[error("{} has {size}, the array needs {needed} of each member", path.display())]
+    TooSmall {
+        /// The device.
+        path: std::path::PathBuf,
+        /// Its size.
+        size: Sectors,
+        /// What is needed.
+        needed: Sectors,
+    },
+    /// A superblock that places something off its device.
+    #[error(transparent)]
+    Misplaced(#[from] crate::metadata::Misplaced),
+    /// The array is being reshaped: its content is not changed meanwhile.
+    #[error("a reshape is under way: finish it first")]
+    Reshaping,
+    /// What has to be read before it can be changed, cannot.
+    #[error("sectors {} to {} of the array cannot be read", range.start.get(), range.end())]
+    Unreadable {
+        /// Which sectors.
+        range: Range,
+    },
+    /// The new content cannot be read.
+    #[error("the new content cannot be read: {fault}")]
+    Source {
+        /// What happened.
+        fault: kcopy::Fault,
+    },
+    /// More members failed than the array can lose.
+    #[error(
+        "members failed while they were written: slots {slots:?}; the array is lost without them"
+    )]
+    TooManyFailed {
+        /// Which.
+        slots: Vec<crate::units::Slot>,
+    },
+    /// A map that contradicts itself: a bug.
+    #[error("the array's map contradicts itself; please report this")]
+    Inconsistent,
+    /// The superblocks.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// I/O.
     #[error(transparent)]
     Move(#[from] MoveError),
@@ -145,6 +225,12 @@ impl Array {
         };
         let sectors = assembly.shapes.sectors().unwrap_or_default();
         Ok(Self { map, overlays: Vec::new(), sectors })
+    }
+
+    /// The array that a view shows, without superblocks.
+    pub fn of(view: View) -> Self {
+        let sectors = view.geometry().sectors();
+        Self { map: Map::Whole(view), overlays: Vec::new(), sectors }
     }
 
     /// Lays the content of a backup over the members'.

@@ -1,1 +1,213 @@
-//! Arrays on the simulated device.
+//! Arrays on the simulated device, against a plain vector of bytes.
+
+use std::sync::Arc;
+
+use kcopy::backend::sim::{DiskOptions, Effect, Fault, Rng, SimDisk, SimWorld};
+use kcopy::engine::Config;
+use kcopy::pool::Pool;
+use kcopy::{Sector, Sectors};
+use proptest::prelude::*;
+
+use super::*;
+use crate::geometry::{Layout, Level, Shape};
+use crate::mover::Mover;
+use crate::units::{MemberSector, Slot};
+
+const OFFSET: u64 = 16;
+const ROWS: u64 = 96;
+
+/// Disks, an array on them, and what it should hold.
+struct Bench {
+    world: SimWorld,
+    disks: Vec<SimDisk>,
+    mover: Mover,
+    array: Array,
+    model: Vec<u8>,
+    rng: Rng,
+}
+
+impl Bench {
+    fn new(level: Level, layout: u32, chunk: u64, count: u32, seed: u64) -> Self {
+        let world = SimWorld::new(seed);
+        let bytes = (OFFSET + ROWS) * 512;
+        let disks: Vec<_> = (0..count).map(|_| world.add_disk(DiskOptions::new(bytes))).collect();
+        let sizes = vec![Sectors::new(ROWS); disks.len()];
+        let geometry = Geometry::new(&Shape {
+            level,
+            layout: Layout::from_md(level, layout).expect("a layout"),
+            chunk: Sectors::new(chunk),
+            raid_disks: count,
+            component: Sectors::new(ROWS),
+            member_sizes: &sizes,
+        })
+        .expect("a shape");
+        let legs = disks.iter().map(|disk| Some(leg(disk))).collect();
+        let array = Array::of(View::of(geometry, legs));
+        let pool = Pool::new(1024).expect("memory");
+        let backend = Box::new(world.backend());
+        let mover = Mover::on(backend, Box::new(world.clone()), pool, Config::default());
+        let model = vec![0; usize::try_from(array.sectors().get() * 512).expect("small")];
+        Self { world, disks, mover, array, model, rng: Rng::new(seed) }
+    }
+
+    fn range(&mut self) -> Range {
+        let size = self.array.sectors().get();
+        let start = self.rng.below(size);
+        let longest = if self.rng.chance(1, 3) { size - start } else { (size - start).min(24) };
+        Range::new(start, self.rng.between(1, longest))
+    }
+
+    fn write(&mut self) {
+        let range = self.range();
+        let (from, to) = bytes(range);
+        let fresh: Vec<u8> =
+            (from..to).map(|_| u8::try_from(self.rng.below(256)).expect("byte")).collect();
+        self.model[from..to].copy_from_slice(&fresh);
+        let source = Source::Memory(Arc::new(fresh));
+        let report = self.array.write_from(&mut self.mover, range, &source, &mut |_| true);
+        assert_eq!(report.expect("written"), WriteReport::default());
+    }
+
+    fn read(&mut self) {
+        let range = self.range();
+        let (content, report) = self.array.read(&mut self.mover, range).expect("read");
+        assert_eq!(report.unreadable, []);
+        let (from, to) = bytes(range);
+        assert!(content == self.model[from..to], "{range:?} reads wrong");
+    }
+
+    fn present(&self) -> Vec<Slot> {
+        let view = self.array.view().expect("whole");
+        view.legs().filter(|(_, leg)| leg.is_some()).map(|(slot, _)| slot).collect()
+    }
+
+    /// Takes a member away, if the array can do without it.
+    fn lose(&mut self) {
+        let present = self.present();
+        let slot = self.rng.pick(&present);
+        let left = |other: Slot| other != slot && present.contains(&other);
+        if self.array.view().expect("whole").geometry().enough(left) {
+            self.array.drop_member(slot);
+        }
+    }
+
+    /// Puts a member back that has forgotten everything, and computes its content.
+    fn replace(&mut self) {
+        let present = self.present();
+        let missing = (0..).map(Slot::new).take(self.disks.len()).find(|s| !present.contains(s));
+        let Some(slot) = missing else { return };
+        let disk = &self.disks[usize::try_from(slot.get()).expect("small")];
+        disk.write(0, &vec![0xa5; usize::try_from(disk.size()).expect("small")]);
+        let fresh = Leg { good_to: Some(MemberSector::new(0)), ..leg(disk) };
+        self.array.set_member(slot, fresh);
+        let done = self.array.regenerate(&mut self.mover, slot, 0, ROWS, &mut |_| true);
+        done.expect("computed");
+        self.array.finish_member(slot);
+    }
+
+    fn check(&mut self) {
+        let report = self.array.check(&mut self.mover, Mend::Report, &mut |_| true);
+        assert_eq!(report.expect("checked"), CheckReport::default());
+    }
+}
+
+fn leg(disk: &SimDisk) -> Leg {
+    Leg { device: disk.device(), data_offset: Sector::new(OFFSET), good_to: None, bad: Vec::new() }
+}
+
+fn bytes(range: Range) -> (usize, usize) {
+    let byte = |sector: u64| usize::try_from(sector * 512).expect("small");
+    (byte(range.start.get()), byte(range.end()))
+}
+
+fn any_array() -> impl Strategy<Value = (Level, u32, u64, u32)> {
+    let six = proptest::sample::select(vec![0_u32, 1, 2, 3, 4, 5, 8, 9, 10, 16, 17, 18, 19, 20]);
+    let ten = proptest::sample::select(vec![0x102_u32, 0x103, 0x201, 0x202, 0x10201, 0x40201]);
+    let chunk = proptest::sample::select(vec![8_u64, 16, 32]);
+    prop_oneof![
+        (Just(Level::Raid5), 0..6_u32, chunk.clone(), 3..6_u32),
+        (Just(Level::Raid6), six, chunk.clone(), 4..7_u32),
+        (Just(Level::Raid10), ten, chunk.clone(), 4..7_u32),
+        (Just(Level::Raid4), Just(0), chunk.clone(), 3..5_u32),
+        (Just(Level::Raid1), Just(0), chunk.clone(), 2..4_u32),
+        (Just(Level::Raid0), Just(2), chunk.clone(), 2..4_u32),
+        (Just(Level::Linear), Just(0), chunk, 2..4_u32),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn an_array_is_a_vector_of_bytes_whatever_fails_and_returns_for_all(
+        (level, layout, chunk, disks) in any_array(), seed: u64, steps in 10..40_u32,
+    ) {
+        let mut bench = Bench::new(level, layout, chunk, disks, seed);
+        for _ in 0..steps {
+            match bench.rng.below(8) {
+                0..=2 => bench.write(),
+                3..=5 => bench.read(),
+                6 => bench.lose(),
+                _ => bench.replace(),
+            }
+        }
+        for _ in 0..disks {
+            bench.replace();
+        }
+        bench.check();
+        bench.read();
+        prop_assert!(bench.world.violations().is_empty());
+    }
+
+    #[test]
+    fn a_bad_sector_is_read_from_elsewhere_for_all(
+        (level, layout, chunk, disks) in any_array(), seed: u64,
+    ) {
+        prop_assume!(!matches!(level, Level::Raid0 | Level::Linear));
+        let mut bench = Bench::new(level, layout, chunk, disks, seed);
+        bench.write();
+        bench.write();
+        let disk = &bench.disks[bench.rng.index(bench.disks.len())];
+        let at = (OFFSET + bench.rng.below(ROWS)) * 512;
+        bench.world.inject(Fault::new(Effect::Error(kcopy::Errno::IO)).on(disk.id()).within(at..at + 512).times(u64::MAX));
+        for _ in 0..5 {
+            bench.read();
+        }
+    }
+
+    #[test]
+    fn a_wrong_block_is_counted_named_and_mended_for_all(
+        (level, layout, chunk, disks) in any_array(), seed: u64,
+    ) {
+        prop_assume!(!matches!(level, Level::Raid0 | Level::Linear));
+        let mut bench = Bench::new(level, layout, chunk, disks, seed);
+        bench.write();
+        let slot = bench.rng.index(bench.disks.len());
+        let row = bench.rng.below(ROWS / 8) * 8;
+        let at = (OFFSET + row) * 512;
+        let old = bench.disks[slot].read(at, 512);
+        let used = {
+            let view = bench.array.view().expect("whole");
+            let place = Slot::new(u32::try_from(slot).expect("small"));
+            view.geometry().on(place, MemberSector::new(row)) != crate::geometry::On::Unused
+        };
+        prop_assume!(used);
+        bench.disks[slot].write(at, &old.iter().map(|b| b ^ 0x5a).collect::<Vec<_>>());
+        let report = bench.array.check(&mut bench.mover, Mend::Report, &mut |_| true).expect("checked");
+        prop_assert!(report.mismatch_sectors >= 8, "{report:?}");
+        if level == Level::Raid6 {
+            let wrong = [Wrong {
+                start: MemberSector::new(row),
+                sectors: 8,
+                slot: Some(Slot::new(u32::try_from(slot).expect("small"))),
+            }];
+            prop_assert_eq!(&report.wrong[..], &wrong[..]);
+        }
+        bench.array.check(&mut bench.mover, Mend::Repair, &mut |_| true).expect("repaired");
+        bench.check();
+        if level == Level::Raid6 {
+            prop_assert_eq!(bench.disks[slot].read(at, 512), old);
+            bench.read();
+        }
+    }
+}

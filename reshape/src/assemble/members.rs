@@ -3,7 +3,7 @@
 use kcopy::Sector;
 
 use super::Candidate;
-use crate::metadata::{Features, Role, Superblock};
+use crate::metadata::{Direction, Features, Role, Superblock};
 use crate::units::{MemberSector, Slot};
 
 /// How far a member can be believed.
@@ -105,7 +105,7 @@ fn state(superblock: &Superblock, freshest: &Superblock) -> (MemberState, Option
         Some(Role::Journal) => (MemberState::Journal, None),
         Some(Role::Active(slot)) if !current => (MemberState::Stale, Some(slot)),
         Some(Role::Active(slot)) => {
-            if !same_array(superblock, freshest) {
+            if !same_array(superblock, freshest) && !before_the_start(superblock, freshest) {
                 return (MemberState::Stale, Some(slot));
             }
             if superblock.features().contains(Features::REPLACEMENT) {
@@ -135,6 +135,21 @@ fn recovering(superblock: &Superblock, freshest: &Superblock, slot: Slot) -> Opt
         && reshape.raid_disks_old().is_some_and(|old| slot.get() >= old);
     let data = reshape.raid_disks_new.checked_sub(freshest.level()?.parity_disks())?;
     added.then(|| MemberSector::new(reshape.position.get().checked_div(data.into()).unwrap_or(0)))
+}
+
+/// Whether a superblock one event behind is the one before the reshape that the freshest records,
+/// and that has not begun to move anything: the power went while the first record was written.
+fn before_the_start(superblock: &Superblock, freshest: &Superblock) -> bool {
+    let Some(reshape) = freshest.reshape() else { return false };
+    let facts = |superblock: &Superblock| {
+        (superblock.level_number(), superblock.layout(), superblock.chunk())
+    };
+    // Only a walk that begins at 0 can be told from one that is under way by its position alone.
+    reshape.direction == Direction::Forwards
+        && reshape.position.get() == 0
+        && superblock.reshape().is_none()
+        && facts(superblock) == facts(freshest)
+        && reshape.raid_disks_old() == Some(superblock.raid_disks())
 }
 
 /// Whether a superblock one event behind describes the same array.

@@ -138,6 +138,8 @@ impl Shapes {
 pub struct Assembly {
     /// The array's name for machines.
     pub uuid: Uuid,
+    /// The same as bitmaps and backups have it.
+    pub uuid_on_disk: [u8; 16],
     /// Its name for people.
     pub name: Option<ArrayName>,
     /// The version of its superblocks.
@@ -198,6 +200,7 @@ pub fn assemble(candidates: &[Candidate]) -> Result<Assembly, Refusal> {
     let (layout, shapes) = shapes(superblock, level, candidates, &members)?;
     Ok(Assembly {
         uuid: superblock.uuid(),
+        uuid_on_disk: superblock.uuid_on_disk(),
         name: superblock.name(),
         version: superblock.version(),
         level,

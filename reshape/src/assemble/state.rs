@@ -2,7 +2,7 @@
 
 use super::{Assembly, Candidate, Member, MemberState, Shapes};
 use crate::geometry::{Geometry, Layout, Raid0Layout};
-use crate::metadata::{Features, Resync};
+use crate::metadata::{Direction, Features, Resync};
 use crate::units::Slot;
 
 /// The state of an array, the most serious that applies.
@@ -152,8 +152,14 @@ impl Assembly {
             Shapes::Unknown => Err(too_few(self.raid_disks)),
             Shapes::Whole(geometry) if !geometry.enough(there) => Err(too_few(self.raid_disks)),
             Shapes::Whole(geometry) => check_zones(geometry),
-            Shapes::Moving { old, new, .. } if old.enough(there) && new.enough(there_now) => Ok(()),
-            Shapes::Moving { .. } => Err(too_few(self.slots())),
+            Shapes::Moving { old, new, reshape } => {
+                // Where nothing has been moved yet, nothing is read from the new geometry.
+                let moved = reshape.direction == Direction::Backwards || reshape.position.get() > 0;
+                if old.enough(there) && (!moved || new.enough(there_now)) {
+                    return Ok(());
+                }
+                Err(too_few(self.slots()))
+            }
         }
     }
 

@@ -97,7 +97,13 @@ impl Stripes {
 
     /// After so many stripes the parts are where they were.
     pub fn period(&self) -> u32 {
-        self.disks
+        let fixed = |layout| matches!(layout, Raid5Layout::ParityFirst | Raid5Layout::ParityLast);
+        match self.layout {
+            Turn::Five(layout) | Turn::Six(Raid6Layout::Native(layout)) if fixed(layout) => 1,
+            Turn::Six(Raid6Layout::WithQLast(layout)) if fixed(layout) => 1,
+            Turn::Six(Raid6Layout::WithQLast(_)) => self.disks - 1,
+            Turn::Five(_) | Turn::Six(_) => self.disks,
+        }
     }
 
     /// The member that holds P of `stripe`.

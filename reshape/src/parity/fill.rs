@@ -17,7 +17,7 @@
 use smallvec::SmallVec;
 
 use super::kernel::System;
-use super::{Data, Kernel, Sorted, expect_length, gf, with_sorted};
+use super::{Data, Kernel, by_index, expect_length, gf};
 
 /// What a block of a stripe is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -157,11 +157,12 @@ impl Kernel {
                 self.columns().xor(output, &sources);
             }
             ([None, None], [[1, 0], [0, 1]], [Some(p), Some(q)]) => {
-                with_sorted(data, |data| self.columns().pq(data, p, q));
+                self.columns().pq(&by_index(data), p, q);
             }
-            ([p, q], matrix, outputs) => with_sorted(data, |data| {
-                self.columns().solve(System { data, p, q, matrix }, outputs);
-            }),
+            ([p, q], matrix, outputs) => {
+                let system = System { data: &by_index(data), p, q, matrix };
+                self.columns().solve(system, outputs);
+            }
         }
     }
 }
@@ -178,7 +179,7 @@ fn both(x: u32, y: u32) -> [[u8; 2]; 2] {
 
 /// The blocks of a stripe by what they can do for the answer.
 struct Stripe<'a> {
-    data: Sorted<'a>,
+    data: SmallVec<[Data<'a>; 32]>,
     unknown: SmallVec<[Unknown<'a>; 2]>,
     p: Parity<'a>,
     q: Parity<'a>,
@@ -201,7 +202,7 @@ enum Parity<'a> {
 impl<'a> Stripe<'a> {
     fn sort(blocks: &'a mut [Block<'_>]) -> Self {
         let mut stripe = Self {
-            data: Sorted::new(),
+            data: SmallVec::new(),
             unknown: SmallVec::new(),
             p: Parity::None,
             q: Parity::None,
@@ -237,8 +238,8 @@ impl<'a> Stripe<'a> {
         self.unknown.push(Unknown { index, output });
     }
 
-    /// Panics if a known and a lost block have the same index; those who sort the known ones see to
-    /// it that they are distinct among themselves, [`both`] that the lost ones are.
+    /// Panics if a known and a lost block have the same index. That the known ones are distinct is
+    /// seen by [`by_index`], that the lost ones are by [`both`].
     fn expect_distinct(&self) {
         for Unknown { index, .. } in &self.unknown {
             let distinct = self.data.iter().all(|data| data.index != *index);

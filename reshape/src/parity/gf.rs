@@ -55,7 +55,7 @@ pub(super) fn quotient_index(dividend: u8, divisor: u8) -> u32 {
 }
 
 /// The products of `factor` with the lower and with the upper four bits of a byte.
-#[cfg(test)]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
 pub(super) const fn nibble_products(factor: u8) -> [[u8; 16]; 2] {
     let mut products = [[0; 16]; 2];
     let (mut nibble, mut at) = (0, 0);
@@ -70,7 +70,7 @@ pub(super) const fn nibble_products(factor: u8) -> [[u8; 16]; 2] {
 
 /// Multiplication by `factor` as a matrix of bits, as the instruction `gf2p8affineqb` takes it:
 /// byte 7 - i says which bits of the operand add up to bit i of the product.
-#[cfg(test)]
+#[cfg(any(target_arch = "x86_64", test))]
 pub(super) const fn bit_matrix(factor: u8) -> u64 {
     let (mut matrix, mut column, mut bit) = (0, factor, 0);
     while bit < 8 {

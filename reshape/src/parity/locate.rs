@@ -1,7 +1,7 @@
 //! Which block of a stripe is wrong, if P and Q disagree with the data.
 
 use super::kernel::Deltas;
-use super::{Data, Kernel, expect_length, gf, with_sorted};
+use super::{Data, Kernel, by_index, expect_length, gf};
 
 /// What P and Q say about a stripe.
 ///
@@ -79,12 +79,11 @@ impl Kernel {
     /// If blocks differ in length, an index is too high, or two are equal.
     pub fn check(self, data: &[Data<'_>], p: &[u8], q: &[u8]) -> Verdict {
         expect_length(p.len(), data.iter().map(|data| data.bytes).chain([q]));
-        with_sorted(data, |data| {
-            if self.columns().pq_agree(data, p, q) {
-                return Verdict::Consistent;
-            }
-            find_wrong(&Deltas { data, p, q })
-        })
+        let data = &by_index(data)[..];
+        if self.columns().pq_agree(data, p, q) {
+            return Verdict::Consistent;
+        }
+        find_wrong(&Deltas { data, p, q })
     }
 }
 
@@ -98,9 +97,7 @@ fn find_wrong(deltas: &Deltas<'_>) -> Verdict {
         }
     }
     match verdict {
-        Verdict::Data(index) if deltas.data.iter().all(|data| data.index != index) => {
-            Verdict::Several
-        }
+        Verdict::Data(index) if !deltas.has(index) => Verdict::Several,
         Verdict::Consistent | Verdict::P | Verdict::Q | Verdict::Data(_) | Verdict::Several => {
             verdict
         }

@@ -60,8 +60,8 @@ pub struct Change<'a> {
     pub new: &'a [u8],
 }
 
-/// Data blocks in rising order of their indexes.
-type Sorted<'a> = SmallVec<[Data<'a>; 32]>;
+/// Data blocks, each at the place of its index; `None` is a block of zeros.
+type ByIndex<'a> = [Option<&'a [u8]>];
 
 /// Sets `to` to the sum of `sources` (zeros if there are none).
 ///
@@ -137,7 +137,7 @@ impl Kernel {
     /// If blocks differ in length, an index is too high, or two are equal.
     pub fn pq(self, data: &[Data<'_>], p: &mut [u8], q: &mut [u8]) {
         expect_length(p.len(), data.iter().map(|data| data.bytes).chain([&*q]));
-        with_sorted(data, |data| self.columns().pq(data, p, q));
+        self.columns().pq(&by_index(data), p, q);
     }
 
     /// As [`update()`].
@@ -171,22 +171,16 @@ fn expect_length<'a>(length: usize, blocks: impl IntoIterator<Item = &'a [u8]>) 
     }
 }
 
-/// Calls `then` with `data` in rising order of the indexes, copied only if it is not so already.
-fn with_sorted<R>(data: &[Data<'_>], then: impl FnOnce(&[Data<'_>]) -> R) -> R {
-    if data.is_sorted_by(|a, b| a.index < b.index) {
-        expect_index(data);
-        return then(data);
+/// Puts every block at the place of its index.
+fn by_index<'a>(data: &[Data<'a>]) -> SmallVec<[Option<&'a [u8]>; 32]> {
+    let end = data.iter().map(|data| data.index + 1).max().unwrap_or(0);
+    assert!(end <= INDEXES, "syndrome index {} is not below {INDEXES}", end - 1);
+    let mut places = SmallVec::<[Option<&[u8]>; 32]>::new();
+    places.resize(usize::try_from(end).unwrap_or(usize::MAX), None);
+    for Data { index, bytes } in data {
+        let place = &mut places[usize::try_from(*index).unwrap_or(usize::MAX)];
+        let taken = place.replace(*bytes).is_some();
+        assert!(!taken, "two data blocks of a stripe have the syndrome index {index}");
     }
-    let mut sorted = Sorted::from_slice(data);
-    sorted.sort_unstable_by_key(|data| data.index);
-    let distinct = sorted.is_sorted_by(|a, b| a.index < b.index);
-    assert!(distinct, "two data blocks of a stripe have the same syndrome index");
-    expect_index(&sorted);
-    then(&sorted)
-}
-
-/// Panics if the highest index is none.
-fn expect_index(sorted: &[Data<'_>]) {
-    let highest = sorted.last().map_or(0, |data| data.index);
-    assert!(highest < INDEXES, "syndrome index {highest} is not below {INDEXES}");
+    places
 }

@@ -4,12 +4,20 @@
 //! next column, so that each byte is loaded once and the sums stay in registers.
 //! Q is a Horner sum from the highest index down: double, add the next block.
 
+#[cfg(target_arch = "aarch64")]
+#[expect(unsafe_code, reason = "loads, stores, calls after detection: see `vectors`")]
+mod neon;
 mod scalar;
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+mod vectors;
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "loads, stores, calls after detection: see `vectors`")]
+mod x86;
 
 use std::fmt;
 use std::sync::OnceLock;
 
-use super::Data;
+use super::ByIndex;
 pub(super) use scalar::Deltas;
 
 /// One way to compute, which this processor is able to go.
@@ -32,7 +40,7 @@ impl Kernel {
 
     /// All that this processor is able to run, slowest first.
     pub fn usable() -> impl Iterator<Item = Self> {
-        [Self::scalar()].into_iter()
+        [Self::scalar()].into_iter().chain(vectors().into_iter().flatten().map(Self))
     }
 
     /// The usable kernel of this name.
@@ -61,6 +69,30 @@ impl Kernel {
     }
 }
 
+/// The kernels with vectors, slowest first, as far as this processor has them.
+#[cfg(target_arch = "x86_64")]
+fn vectors() -> [Option<&'static dyn Columns>; 5] {
+    [
+        x86::ssse3::Ssse3::detect(),
+        x86::avx2::Avx2::detect(),
+        x86::avx2_gfni::Avx2Gfni::detect(),
+        x86::avx512::Avx512::detect(),
+        x86::avx512_gfni::Avx512Gfni::detect(),
+    ]
+}
+
+/// The kernels with vectors, as far as this processor has them.
+#[cfg(target_arch = "aarch64")]
+fn vectors() -> [Option<&'static dyn Columns>; 1] {
+    [neon::Neon::detect()]
+}
+
+/// None are known for this processor.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn vectors() -> [Option<&'static dyn Columns>; 0] {
+    []
+}
+
 impl PartialEq for Kernel {
     fn eq(&self, other: &Self) -> bool {
         self.name() == other.name()
@@ -87,16 +119,15 @@ impl fmt::Display for Kernel {
 /// output k is `matrix[k][0]` * u + `matrix[k][1]` * v.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct System<'a> {
-    /// The known data in rising order of the indexes.
-    pub(super) data: &'a [Data<'a>],
+    /// The known data.
+    pub(super) data: &'a ByIndex<'a>,
     pub(super) p: Option<&'a [u8]>,
     pub(super) q: Option<&'a [u8]>,
     pub(super) matrix: [[u8; 2]; 2],
 }
 
-/// The loops of one kernel. All blocks of a call have one length, data comes in rising order of
-/// distinct indexes below [`super::INDEXES`]; the callers in [`super`] see to that, and what
-/// happens otherwise is a wrong result or a panic.
+/// The loops of one kernel. All blocks of a call have one length; the callers in [`super`] see to
+/// that, and what happens otherwise is a wrong result or a panic.
 pub(super) trait Columns: Sync {
     fn name(&self) -> &'static str;
     /// `to` = sum of the sources.
@@ -106,9 +137,9 @@ pub(super) trait Columns: Sync {
     /// Whether the sum of the blocks is zero.
     fn xors_to_zero(&self, blocks: &[&[u8]]) -> bool;
     /// P and Q of the data.
-    fn pq(&self, data: &[Data<'_>], p: &mut [u8], q: &mut [u8]);
+    fn pq(&self, data: &ByIndex<'_>, p: &mut [u8], q: &mut [u8]);
     /// Whether P and Q are those of the data.
-    fn pq_agree(&self, data: &[Data<'_>], p: &[u8], q: &[u8]) -> bool;
+    fn pq_agree(&self, data: &ByIndex<'_>, p: &[u8], q: &[u8]) -> bool;
     /// The outputs of the system that are asked for.
     fn solve(&self, system: System<'_>, outputs: [Option<&mut [u8]>; 2]);
     /// P += old + new, Q += factor * (old + new).

@@ -2,7 +2,7 @@
 //!
 //! It also does what is left at the end of a block that the vectors of the others do not fill.
 
-use super::{Columns, Data, System};
+use super::{ByIndex, Columns, System};
 use crate::parity::gf;
 
 /// Bytes of a column.
@@ -37,11 +37,11 @@ impl Columns for Scalar {
         xors_to_zero(0, blocks)
     }
 
-    fn pq(&self, data: &[Data<'_>], p: &mut [u8], q: &mut [u8]) {
+    fn pq(&self, data: &ByIndex<'_>, p: &mut [u8], q: &mut [u8]) {
         pq(0, data, p, q);
     }
 
-    fn pq_agree(&self, data: &[Data<'_>], p: &[u8], q: &[u8]) -> bool {
+    fn pq_agree(&self, data: &ByIndex<'_>, p: &[u8], q: &[u8]) -> bool {
         pq_agree(0, data, p, q)
     }
 
@@ -72,7 +72,7 @@ pub(super) fn xors_to_zero(from: usize, blocks: &[&[u8]]) -> bool {
     columns(from, length).all(|at| sum(ZERO, blocks, at) == ZERO)
 }
 
-pub(super) fn pq(from: usize, data: &[Data<'_>], p: &mut [u8], q: &mut [u8]) {
+pub(super) fn pq(from: usize, data: &ByIndex<'_>, p: &mut [u8], q: &mut [u8]) {
     for at in columns(from, p.len()) {
         let (sum, weighted) = syndromes(data, at);
         store(p, at, sum);
@@ -80,7 +80,7 @@ pub(super) fn pq(from: usize, data: &[Data<'_>], p: &mut [u8], q: &mut [u8]) {
     }
 }
 
-pub(super) fn pq_agree(from: usize, data: &[Data<'_>], p: &[u8], q: &[u8]) -> bool {
+pub(super) fn pq_agree(from: usize, data: &ByIndex<'_>, p: &[u8], q: &[u8]) -> bool {
     let agrees = |at| syndromes(data, at) == (load(p, at), load(q, at));
     columns(from, p.len()).all(agrees)
 }
@@ -124,12 +124,17 @@ pub(super) fn update(
 /// What P and Q are off by, column for column.
 #[derive(Debug)]
 pub(in crate::parity) struct Deltas<'a> {
-    pub(in crate::parity) data: &'a [Data<'a>],
+    pub(in crate::parity) data: &'a ByIndex<'a>,
     pub(in crate::parity) p: &'a [u8],
     pub(in crate::parity) q: &'a [u8],
 }
 
 impl Deltas<'_> {
+    /// Whether there is a data block with this index.
+    pub(in crate::parity) fn has(&self, index: u32) -> bool {
+        usize::try_from(index).is_ok_and(|index| matches!(self.data.get(index), Some(Some(_))))
+    }
+
     /// The pairs (P's, Q's) of all columns, with zeros behind the last byte.
     pub(in crate::parity) fn columns(&self) -> impl Iterator<Item = ([u8; COLUMN], [u8; COLUMN])> {
         columns(0, self.p.len()).map(|at| {
@@ -158,20 +163,18 @@ fn sum(start: Column, blocks: &[&[u8]], at: usize) -> Column {
 
 /// The columns at `at` of P and Q.
 #[inline]
-fn syndromes(data: &[Data<'_>], at: usize) -> (Column, Column) {
-    let (mut p, mut q) = (ZERO, ZERO);
-    let mut index = data.last().map_or(0, |data| data.index);
-    for data in data.iter().rev() {
-        while index > data.index {
-            double(&mut q);
-            index -= 1;
+fn syndromes(data: &ByIndex<'_>, at: usize) -> (Column, Column) {
+    let Some((highest, lower)) = data.split_last() else { return (ZERO, ZERO) };
+    let mut p = highest.map_or(ZERO, |block| load(block, at));
+    let mut q = p;
+    for block in lower.iter().rev() {
+        if let Some(block) = block {
+            let column = load(block, at);
+            add(&mut p, column);
+            double_add(&mut q, column);
+        } else {
+            double_add(&mut q, ZERO);
         }
-        let column = load(data.bytes, at);
-        add(&mut p, column);
-        add(&mut q, column);
-    }
-    for _ in 0..index {
-        double(&mut q);
     }
     (p, q)
 }
@@ -183,14 +186,15 @@ fn add(to: &mut Column, column: Column) {
     }
 }
 
-/// Each byte times g: bits move up, and where one falls out the polynomial's rest is added.
+/// Each byte of the sum times g, plus that of the column: bits move up, and where one falls out the
+/// polynomial's rest is added.
 #[inline]
-fn double(column: &mut Column) {
-    for lane in column {
-        let fallen = *lane >> 7 & ONES;
-        // Each byte of `fallen` is 0 or 1: 255 times that is a byte of its own, nothing carries.
-        let mask = (fallen << 8).wrapping_sub(fallen);
-        *lane = (*lane & !(ONES << 7)) << 1 ^ (mask & (ONES * u64::from(gf::REST)));
+fn double_add(sum: &mut Column, column: Column) {
+    for (sum, lane) in sum.iter_mut().zip(column) {
+        let high = *sum & (ONES << 7);
+        // 0x80 - 0x01 in each byte that has its highest bit set: nothing is borrowed from others.
+        let mask = high - (high >> 7);
+        *sum = (*sum ^ high) << 1 ^ (mask & (ONES * u64::from(gf::REST))) ^ lane;
     }
 }
 
@@ -198,10 +202,7 @@ fn double(column: &mut Column) {
 fn multiply(factor: u8, column: Column) -> Column {
     let mut product = ZERO;
     for bit in (0..8).rev() {
-        double(&mut product);
-        if factor >> bit & 1 == 1 {
-            add(&mut product, column);
-        }
+        double_add(&mut product, if factor >> bit & 1 == 1 { column } else { ZERO });
     }
     product
 }
@@ -224,8 +225,12 @@ fn load(block: &[u8], at: usize) -> Column {
 #[inline]
 fn store(block: &mut [u8], at: usize, column: Column) {
     let rest = &mut block[at..];
-    let length = rest.len().min(COLUMN);
-    rest[..length].copy_from_slice(&to_bytes(column)[..length]);
+    let bytes = to_bytes(column);
+    if let Some(whole) = rest.first_chunk_mut() {
+        *whole = bytes;
+    } else {
+        rest.copy_from_slice(&bytes[..rest.len()]);
+    }
 }
 
 #[inline]

@@ -1,0 +1,356 @@
+//! Rebuilding: a new device takes a slot that is empty, or a member that was being rebuilt is finished.
+//!
+//! ```text
+//!  1. wipe superblocks of other versions on the newcomer; bitmap; flush
+//!  2. superblocks of all: the newcomer has the slot, good up to 0
+//!  3. spans of rows, computed from all others; every so often flush, then "good up to here"
+//!  4. flush, superblocks: in sync
+//! ```
+//!
+//! In 0.90 there is no "good up to": the newcomer is a spare until step 4, and begins anew after a
+//! crash.
+
+use std::sync::Arc;
+
+use kcopy::{Extent, Job, Sectors};
+use smallvec::SmallVec;
+
+use super::rows::{Regenerate, Span};
+use super::session::Newcomer;
+use super::{Array, ArrayError, Entry, Leg, Map, Session, View};
+use crate::geometry::{Geometry, On, Place};
+use crate::metadata::{Features, Role, Superblock, Timestamp, Version};
+use crate::mover::{MoveError, Mover, check_written};
+use crate::units::{MemberSector, Slot};
+
+/// Sectors of the member in one job.
+const SPAN: u64 = 32768;
+/// Jobs on their way at once.
+const IN_FLIGHT: usize = 4;
+/// Sectors of the member between two records of how far it is good: 2 GiB.
+const RECORD_EVERY: u64 = 4 << 20;
+
+impl Session {
+    /// Makes a device the member of an empty slot and computes its content.
+    ///
+    /// `moved` is called with the bytes written so far; it returns false to stop: what was recorded
+    /// last holds, and [`Session::finish_rebuild`] goes on from there.
+    ///
+    /// # Errors
+    ///
+    /// A slot that is not empty, a device that is too small, content that cannot be computed, failed
+    /// writes, or [`MoveError::Cancelled`].
+    pub fn rebuild(
+        &mut self,
+        mover: &mut Mover,
+        now: Timestamp,
+        slot: Slot,
+        newcomer: &Newcomer,
+        moved: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(), ArrayError> {
+        let view = self.array.view().ok_or(ArrayError::Reshaping)?;
+        if view.leg(slot).is_some() || slot.get() >= view.geometry().raid_disks() {
+            return Err(ArrayError::SlotTaken { slot });
+        }
+        let component = view.geometry().component();
+        let number = match self.record.entries().iter().find(|e| e.device.is_same(&newcomer.device))
+        {
+            // A spare of this array has its superblock already.
+            Some(entry) => entry.superblock.dev_number(),
+            None => self.enlist(mover, slot, newcomer, component)?,
+        };
+        let device = newcomer.device.clone();
+        let data_offset = self.superblock_of(number)?.data_offset();
+        self.announce(mover, now, number, slot)?;
+        let leg = Leg {
+            device,
+            data_offset,
+            good_to: Some(MemberSector::new(0)),
+            bad: newcomer.bad.clone(),
+        };
+        self.array.set_member(slot, leg);
+        self.fill(mover, now, number, slot, moved)
+    }
+
+    /// Goes on with the rebuild of a member that is good up to a place only.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::rebuild`].
+    pub fn finish_rebuild(
+        &mut self,
+        mover: &mut Mover,
+        now: Timestamp,
+        slot: Slot,
+        moved: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(), ArrayError> {
+        let number = self.record.number_in(slot).ok_or(ArrayError::Inconsistent)?;
+        self.fill(mover, now, number, slot, moved)
+    }
+
+    fn superblock_of(&self, number: u32) -> Result<&Superblock, ArrayError> {
+        Ok(&self.record.entry(number).ok_or(ArrayError::Inconsistent)?.superblock)
+    }
+
+    /// Gives a device a superblock of the array, in memory, and makes the device fit for it.
+    fn enlist(
+        &mut self,
+        mover: &mut Mover,
+        slot: Slot,
+        newcomer: &Newcomer,
+        component: Sectors,
+    ) -> Result<u32, ArrayError> {
+        let number = match self.assembly.version {
+            // In 0.90 the member of a slot has the slot's number.
+            Version::V0 => slot.get(),
+            Version::V1(_) => self.record.free_number()?,
+        };
+        let mut superblock = self.record.newcomer(number, newcomer.uuid)?;
+        let path = || newcomer.device.path().to_owned();
+        let size = newcomer.size();
+        let too_small = |needed| ArrayError::TooSmall { path: path(), size, needed };
+        let place = superblock.version().place(size);
+        superblock.move_to(place.map_err(|small| too_small(small.smallest))?);
+        let needed = Sectors::new(superblock.data_offset().get() + component.get());
+        let end = match &mut superblock {
+            Superblock::V0(superblock) => superblock.at().get(),
+            Superblock::V1(superblock) => {
+                let (offset, at) = (superblock.data_offset().get(), superblock.at().get());
+                // Before the superblock, its bitmap and its log, if they come after the data.
+                let logs = [superblock.bitmap_at()?, superblock.bad_blocks_at()?.map(|a| a.start)];
+                let first = logs.into_iter().flatten().map(|s| s.get()).chain([at]);
+                let end =
+                    first.filter(|start| *start >= offset).min().unwrap_or_else(|| size.get());
+                superblock.set_data_size(Sectors::new(end.saturating_sub(offset)));
+                let features = superblock.features() - Features::BAD_BLOCKS;
+                superblock.set_features(features);
+                end
+            }
+        };
+        if end < needed.get() {
+            return Err(too_small(needed));
+        }
+        for other in Version::ALL.into_iter().filter(|v| *v != superblock.version()) {
+            if let Ok(at) = other.place(size) {
+                newcomer.wipe(mover, at, Sectors::new(8))?;
+            }
+        }
+        if let Some(area) = superblock.bad_blocks_at()? {
+            newcomer.wipe(mover, area.start, area.length)?;
+        }
+        let bitmap = self.record.entries().first().and_then(|entry| entry.bitmap.clone());
+        self.record.add(Entry { device: newcomer.device.clone(), superblock, bitmap });
+        self.record.write_bitmaps(mover)?;
+        Ok(number)
+    }
+
+    /// Records that `number` has the slot and is good up to nothing.
+    fn announce(
+        &mut self,
+        mover: &mut Mover,
+        now: Timestamp,
+        number: u32,
+        slot: Slot,
+    ) -> Result<(), ArrayError> {
+        self.record.commit(mover, now, |superblock| match superblock {
+            Superblock::V0(superblock) => {
+                superblock.set_role(number, Role::Spare)?;
+                if superblock.this_disk().number == number {
+                    superblock.set_this_disk(number)?;
+                }
+                Ok(())
+            }
+            Superblock::V1(superblock) => {
+                if superblock.max_dev() <= number {
+                    superblock.set_max_dev(number + 1)?;
+                }
+                superblock.set_role(number, Role::Active(slot))?;
+                if superblock.dev_number() == number {
+                    superblock.set_recovery_offset(Some(MemberSector::new(0)));
+                }
+                Ok(())
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Computes the member's content from where it is good, and records it.
+    fn fill(
+        &mut self,
+        mover: &mut Mover,
+        now: Timestamp,
+        number: u32,
+        slot: Slot,
+        moved: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(), ArrayError> {
+        let view = self.array.view().ok_or(ArrayError::Reshaping)?;
+        let end = view.geometry().component().get();
+        let leg = view.leg(slot).ok_or(ArrayError::Inconsistent)?;
+        let mut at = leg.good_to.map_or(end, MemberSector::get);
+        let (device, start) = (leg.device.clone(), at);
+        while at < end {
+            let to = end.min(at + RECORD_EVERY);
+            let mut so_far = |bytes: u64| moved((at - start) * kcopy::SECTOR_SIZE + bytes);
+            self.array.regenerate(mover, slot, at, to, &mut so_far)?;
+            mover.flush(&[&device])?;
+            at = to;
+            let good = MemberSector::new(at);
+            if at < end && self.assembly.version != Version::V0 {
+                self.record.commit(mover, now, |superblock| {
+                    if let Superblock::V1(superblock) = superblock
+                        && superblock.dev_number() == number
+                    {
+                        superblock.set_recovery_offset(Some(good));
+                    }
+                    Ok(())
+                })?;
+            }
+        }
+        self.record.commit(mover, now, |superblock| match superblock {
+            Superblock::V0(superblock) => {
+                superblock.set_role(number, Role::Active(slot))?;
+                if superblock.this_disk().number == number {
+                    superblock.set_this_disk(number)?;
+                }
+                Ok(())
+            }
+            Superblock::V1(superblock) => {
+                if superblock.dev_number() == number {
+                    superblock.set_recovery_offset(None);
+                }
+                Ok(())
+            }
+        })?;
+        self.array.finish_member(slot);
+        Ok(())
+    }
+}
+
+impl Array {
+    pub(super) fn set_member(&mut self, slot: Slot, leg: Leg) {
+        if let Map::Whole(view) = &mut self.map {
+            view.set_leg(slot, Some(leg));
+        }
+    }
+
+    pub(super) fn drop_member(&mut self, slot: Slot) {
+        if let Map::Whole(view) = &mut self.map {
+            view.set_leg(slot, None);
+        }
+    }
+
+    pub(super) fn finish_member(&mut self, slot: Slot) {
+        if let Map::Whole(view) = &mut self.map
+            && let Some(leg) = view.leg_mut(slot)
+        {
+            leg.good_to = None;
+        }
+    }
+
+    /// Computes rows `from..to` of the member in `slot` from all others.
+    pub(super) fn regenerate(
+        &self,
+        mover: &mut Mover,
+        slot: Slot,
+        from: u64,
+        to: u64,
+        moved: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(), ArrayError> {
+        let Map::Whole(view) = &self.map else { return Err(ArrayError::Reshaping) };
+        let mut runs = runs(view.geometry(), slot, from, to);
+        let limit = if view.geometry().mirrors().is_some() { IN_FLIGHT * 64 } else { IN_FLIGHT };
+        let (mut flights, mut done) = (slab::Slab::new(), 0);
+        let mut failure: Option<ArrayError> = None;
+        loop {
+            while flights.len() < limit && failure.is_none() {
+                let Some((start, sectors)) = runs.next() else { break };
+                let key = flights.insert(sectors);
+                let submitted = job(view, slot, start, sectors)
+                    .and_then(|job| Ok(mover.submit(job, u64::try_from(key).unwrap_or(0))?));
+                if let Err(error) = submitted {
+                    flights.remove(key);
+                    failure = Some(error);
+                }
+            }
+            if flights.is_empty() {
+                return failure.map_or(Ok(()), Err);
+            }
+            let Some(ended) = mover.next()? else { return Err(ArrayError::Inconsistent) };
+            let key = usize::try_from(ended.tag).unwrap_or(usize::MAX);
+            let Some(sectors) = flights.try_remove(key) else { continue };
+            done += sectors * kcopy::SECTOR_SIZE;
+            let device = view.leg(slot).map(|leg| &leg.device);
+            if let Some((_, fault)) = ended.outcome.read {
+                failure = failure.or(Some(ArrayError::Source { fault }));
+            } else if let Err(error) =
+                check_written(&ended.outcome, &device.into_iter().collect::<Vec<_>>())
+            {
+                failure = failure.or_else(|| Some(error.into()));
+            } else if failure.is_none() && !moved(done) {
+                failure = Some(MoveError::Cancelled.into());
+            }
+        }
+    }
+}
+
+/// The runs of a member that hold something, cut for jobs.
+fn runs(
+    geometry: &Geometry,
+    slot: Slot,
+    from: u64,
+    to: u64,
+) -> Box<dyn Iterator<Item = (MemberSector, u64)> + '_> {
+    let step = if geometry.mirrors().is_some() { geometry.chunk().get() } else { SPAN };
+    let cut = move |n: u64| {
+        let start = (n * step).max(from);
+        (MemberSector::new(start), ((n + 1) * step).min(to) - start)
+    };
+    let runs = (from / step..to.div_ceil(step)).map(cut);
+    let used = move |run: &(MemberSector, u64)| geometry.on(slot, run.0) != On::Unused;
+    Box::new(runs.filter(used))
+}
+
+/// The job that computes one run.
+fn job(view: &View, slot: Slot, start: MemberSector, sectors: u64) -> Result<Job, ArrayError> {
+    let len = Sectors::new(sectors);
+    let target = view.leg(slot).and_then(|leg| leg.extent(start, len));
+    let target = target.ok_or(ArrayError::Inconsistent)?;
+    let geometry = view.geometry();
+    let Some(stripes) = geometry.stripes() else {
+        let On::Data(sector) = geometry.on(slot, start) else {
+            return Err(ArrayError::Inconsistent);
+        };
+        let at = geometry.at(sector).ok_or(ArrayError::Inconsistent)?;
+        let other =
+            |place: &&Place| place.slot != slot && view.is_good(place.slot, place.sector, len);
+        let from = at
+            .places
+            .iter()
+            .find(other)
+            .and_then(|place| view.leg(place.slot)?.extent(place.sector, len));
+        let range = super::Range { start: sector, sectors: len };
+        return Ok(Job::copy(from.ok_or(ArrayError::Unreadable { range })?).to(target));
+    };
+    let mut slots: SmallVec<[Slot; 16]> = SmallVec::new();
+    let mut sources: SmallVec<[Extent; 16]> = SmallVec::new();
+    for other in (0..stripes.disks()).map(Slot::new).filter(|other| *other != slot) {
+        let leg = view.leg(other).filter(|leg| leg.is_good(start, len));
+        if let Some(extent) = leg.and_then(|leg| leg.extent(start, len)) {
+            slots.push(other);
+            sources.push(extent);
+        }
+    }
+    let computed = u16::try_from(slots.len()).map_err(|_| ArrayError::Inconsistent)?;
+    slots.push(slot);
+    let span = Span {
+        stripes: *stripes,
+        chunk: geometry.chunk().get() * kcopy::SECTOR_SIZE,
+        start: start.get() * kcopy::SECTOR_SIZE,
+        slots,
+    };
+    let mut job = Job::stripe(1, Arc::new(Regenerate { span }));
+    for source in sources {
+        job = job.from(source);
+    }
+    Ok(job.to_from(target, computed))
+}

@@ -1,0 +1,260 @@
+//! The superblocks of an array that is written, and the order in which they change.
+//!
+//! A change is one [`Record::commit`]: every superblock gets the same new count of changes, all are
+//! written and flushed before it returns. Whoever reads them after a crash in between finds members
+//! that are one event apart, which assembly takes as equal; what they say then has to hold before
+//! and after the change alike.
+//!
+//! After a failed write or flush nobody knows what stands on that member: the record refuses
+//! everything from then on.
+
+use std::sync::Arc;
+
+use kcopy::{Device, Extent, Job};
+
+use crate::assemble::{Assembly, Candidate, MemberState};
+use crate::metadata::{Bitmap, DoesNotFit, Misplaced, Role, Superblock, Timestamp, Uuid};
+use crate::mover::{MoveError, Mover, Supply, check_written};
+use crate::units::Slot;
+
+/// Why the superblocks could not be changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// An earlier change failed half-way.
+    #[error("an earlier change of the superblocks failed: they have to be read anew")]
+    Poisoned,
+    /// The version has no room for what is to be said.
+    #[error(transparent)]
+    DoesNotFit(#[from] DoesNotFit),
+    /// The bitmap's place is off the device.
+    #[error(transparent)]
+    Misplaced(#[from] Misplaced),
+    /// I/O. What stands on that member is not known.
+    #[error("the superblocks could not be written everywhere")]
+    Move(#[from] MoveError),
+    /// The table of devices is full.
+    #[error("the superblocks have no room for another device: all {max} numbers are taken")]
+    TableFull {
+        /// Entries of the table (`max_dev`).
+        max: u32,
+    },
+}
+
+/// A device with its superblock, and its bitmap if the array has one.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The device.
+    pub device: Device,
+    /// The superblock as it stands on it.
+    pub superblock: Superblock,
+    /// The bitmap as it stands on it.
+    pub bitmap: Option<Bitmap>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Record {
+    entries: Vec<Entry>,
+    poisoned: bool,
+}
+
+impl Record {
+    /// The superblocks of the members and spares of `assembly`; those of stale devices are left as
+    /// they are.
+    pub fn new(assembly: &Assembly, candidates: &[Candidate], devices: &[Device]) -> Self {
+        let belongs = |state| match state {
+            MemberState::InSync
+            | MemberState::Recovering { .. }
+            | MemberState::Spare
+            | MemberState::Journal
+            | MemberState::Replacement => true,
+            MemberState::Stale => false,
+        };
+        let entry = |member: &crate::assemble::Member| {
+            let superblock = candidates.get(member.candidate)?.superblock.clone();
+            let device = devices.get(member.candidate)?.clone();
+            Some(Entry { device, superblock, bitmap: None })
+        };
+        let members = assembly.members.iter().filter(|member| belongs(member.state));
+        // A member that is one event behind says from now on what the freshest does.
+        Self { entries: members.filter_map(entry).collect(), poisoned: false }
+    }
+
+    /// The devices and their superblocks.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The same, to be changed before a [`Record::commit`].
+    pub fn entries_mut(&mut self) -> &mut [Entry] {
+        &mut self.entries
+    }
+
+    /// The device numbered `number`.
+    pub fn entry(&self, number: u32) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.superblock.dev_number() == number)
+    }
+
+    /// The number of the device in `slot`.
+    pub fn number_in(&self, slot: Slot) -> Option<u32> {
+        let entry = self.entries.iter().find(|e| e.superblock.role() == Role::Active(slot))?;
+        Some(entry.superblock.dev_number())
+    }
+
+    /// The count of changes.
+    pub fn events(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.superblock.events()).max().unwrap_or(0)
+    }
+
+    /// Adds a device whose superblock was made with [`Record::newcomer`].
+    pub fn add(&mut self, entry: Entry) {
+        self.entries.push(entry);
+    }
+
+    /// Leaves a device out of everything that follows; its superblock stays as it is.
+    pub fn drop_device(&mut self, number: u32) {
+        self.entries.retain(|entry| entry.superblock.dev_number() != number);
+    }
+
+    /// A number that no device has.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError::TableFull`].
+    pub fn free_number(&self) -> Result<u32, RecordError> {
+        let first = self.entries.first();
+        let max = first.map_or(0, |entry| entry.superblock.max_dev());
+        let taken = |number: &u32| {
+            let known = self.entries.iter().any(|e| e.superblock.dev_number() == *number);
+            let role = first.and_then(|entry| entry.superblock.role_of(*number));
+            known || matches!(role, Some(Role::Active(_) | Role::Journal))
+        };
+        (0..max).find(|number| !taken(number)).ok_or(RecordError::TableFull { max })
+    }
+
+    /// A superblock for a new device `number`, made from that of the first: the same array, its own
+    /// name. Place, data offset and role are still those of the first.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError::DoesNotFit`], or that there is no first device.
+    pub fn newcomer(&self, number: u32, uuid: Uuid) -> Result<Superblock, RecordError> {
+        let first = self.entries.first().ok_or(RecordError::Poisoned)?;
+        let mut superblock = first.superblock.clone();
+        match &mut superblock {
+            Superblock::V0(superblock) => superblock.set_this_disk(number)?,
+            Superblock::V1(superblock) => {
+                superblock.set_dev_number(number);
+                superblock.set_device_uuid(uuid);
+                superblock.set_recovery_offset(None);
+                superblock.set_device_flags(crate::metadata::DeviceFlags::empty());
+            }
+        }
+        Ok(superblock)
+    }
+
+    /// Changes every superblock with `change`, counts one event more, and makes it durable on every
+    /// device before it returns.
+    ///
+    /// # Errors
+    ///
+    /// What did not fit (nothing was written), or what could not be written: then the record is of
+    /// no use any more.
+    pub fn commit(
+        &mut self,
+        mover: &mut Mover,
+        now: Timestamp,
+        mut change: impl FnMut(&mut Superblock) -> Result<(), DoesNotFit>,
+    ) -> Result<(), RecordError> {
+        if self.poisoned {
+            return Err(RecordError::Poisoned);
+        }
+        let events = self.events().saturating_add(1);
+        let mut changed = Vec::with_capacity(self.entries.len());
+        for entry in &self.entries {
+            let mut superblock = entry.superblock.clone();
+            change(&mut superblock)?;
+            superblock.set_events(events);
+            superblock.set_update_time(now)?;
+            if let Superblock::V0(superblock) = &mut superblock {
+                superblock.recount();
+            }
+            changed.push(superblock);
+        }
+        // Bitmaps first: one that is an event ahead of its superblock is believed, one behind is not.
+        let behind = self.is_degraded();
+        for entry in &mut self.entries {
+            let Some(bitmap) = &mut entry.bitmap else { continue };
+            let cleared = if behind { bitmap.header().events_cleared() } else { events };
+            bitmap.header_mut().set_events(events, cleared);
+        }
+        self.write_bitmaps(mover)?;
+        self.poisoned = true;
+        for (entry, superblock) in self.entries.iter_mut().zip(changed) {
+            entry.superblock = superblock;
+        }
+        self.write(mover)?;
+        self.poisoned = false;
+        Ok(())
+    }
+
+    /// Whether some slot has no member in sync, which may need to know later what it missed.
+    fn is_degraded(&self) -> bool {
+        let Some(first) = self.entries.first() else { return false };
+        let active = |entry: &&Entry| {
+            let superblock = &entry.superblock;
+            matches!(superblock.role(), Role::Active(_)) && superblock.recovery_offset().is_none()
+        };
+        let there = self.entries.iter().filter(active).count();
+        usize::try_from(first.superblock.raid_disks()).is_ok_and(|disks| there < disks)
+    }
+
+    /// Writes every bitmap as it is now, all at once, and flushes.
+    ///
+    /// # Errors
+    ///
+    /// What could not be written: then the record is of no use any more.
+    pub fn write_bitmaps(&mut self, mover: &mut Mover) -> Result<(), RecordError> {
+        if self.poisoned {
+            return Err(RecordError::Poisoned);
+        }
+        let mut jobs = Vec::new();
+        let mut devices = Vec::new();
+        for entry in &self.entries {
+            let Some(bitmap) = &entry.bitmap else { continue };
+            let Some(at) = entry.superblock.bitmap_at()? else { continue };
+            let bytes = bitmap.to_bytes();
+            let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            let at = at.get().saturating_mul(kcopy::SECTOR_SIZE);
+            let extent = Extent::new(&entry.device, at, len);
+            jobs.push(Job::stripe(1, Arc::new(Supply::new(bytes))).to(extent).flush());
+            devices.push(&entry.device);
+        }
+        self.poisoned = true;
+        let outcomes = mover.run_all(jobs)?;
+        for (device, outcome) in devices.iter().zip(&outcomes) {
+            check_written(outcome, &[device])?;
+        }
+        self.poisoned = false;
+        Ok(())
+    }
+
+    /// Writes every superblock as it is now, all at once, and flushes.
+    fn write(&self, mover: &mut Mover) -> Result<(), RecordError> {
+        let jobs = self.entries.iter().map(|entry| {
+            let block = usize::try_from(entry.device.facts().logical_block).unwrap_or(512);
+            let mut bytes = entry.superblock.to_bytes();
+            bytes.truncate(entry.superblock.write_length(block));
+            let at = entry.superblock.at().get().saturating_mul(kcopy::SECTOR_SIZE);
+            let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            let extent = Extent::new(&entry.device, at, len);
+            Job::stripe(1, Arc::new(Supply::new(bytes))).to(extent).flush()
+        });
+        let outcomes = mover.run_all(jobs.collect())?;
+        for (entry, outcome) in self.entries.iter().zip(&outcomes) {
+            check_written(outcome, &[&entry.device])?;
+        }
+        Ok(())
+    }
+}
