@@ -27,8 +27,11 @@ impl Callback {
 
     /// Calls it; `false` if it panicked.
     pub(crate) fn call(mut self, outcome: &mut Outcome) -> bool {
-        let Some(mut function) = self.0.take() else { return true };
-        catch_unwind(AssertUnwindSafe(move || function(outcome))).is_ok()
+        let Some(function) = self.0.as_mut() else { return true };
+        let called = catch_unwind(AssertUnwindSafe(|| function(outcome))).is_ok();
+        // What it captured was used up by the call; only its place is left.
+        self.0 = None;
+        called
     }
 
     /// The job was refused: its caller knows from the error, nothing is called.

@@ -7,6 +7,10 @@ use crate::region::Extent;
 use crate::split::{Cut, Direction};
 use crate::units::PAGE_SIZE;
 
+/// [`PAGE_SIZE`], in the type of a piece's length.
+const PAGE: u32 = 4096;
+const _: () = assert!(PAGE_SIZE == 4096);
+
 /// One side of a job, for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -143,12 +147,22 @@ impl Eq for Device {}
 /// What the door knows of the client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct House {
-    pub(crate) pool_pages: u32,
-    pub(crate) request_size: u32,
+    pool_pages: u32,
+    request_size: u32,
+    /// The largest piece of a job with one buffer, whose granule is a page or less; `None` if the
+    /// pool is too small for it.
+    largest_plain: Option<u32>,
+}
+
+impl House {
+    pub(crate) fn new(pool_pages: u32, request_size: u32) -> Self {
+        let house = Self { pool_pages, request_size, largest_plain: None };
+        Self { largest_plain: largest_piece(1, PAGE, house).ok(), ..house }
+    }
 }
 
 /// What the door found out about a job.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ticket {
     pub(crate) cut: Cut,
     /// Some source and destination overlap: writes wait for the reads before them.
@@ -161,21 +175,59 @@ pub(crate) struct Ticket {
 
 /// Checks `job` for a client with `house`.
 pub(crate) fn check(job: &Job, house: House) -> Result<Ticket, SubmitError> {
+    match check_pair(job, house) {
+        Some(ticket) => Ok(ticket),
+        None => check_closely(job, house),
+    }
+}
+
+/// The everyday job, a copy of one region to another, with nothing about it that needs a closer
+/// look: a shorter way to what [`check_closely`] finds.
+fn check_pair(job: &Job, house: House) -> Option<Ticket> {
+    let ([from], [Destination { extent: to, .. }]) = (&job.sources[..], &job.destinations[..])
+    else {
+        return None;
+    };
+    let (source, target) = (from.device.facts(), to.device.facts());
+    let granule = from.device.granule().max(to.device.granule()).max(512);
+    if job.kind != JobKind::Copy
+        || !is_in_order(from.len, from, source.readable)
+        || !is_in_order(from.len, to, target.readable && target.writable)
+        || granule > PAGE
+        || to.overlaps(from)
+    {
+        return None;
+    }
+    let (len, base, direction) = (from.len, to.offset, Direction::Forward);
+    let cut = Cut { len, base, granule, max: house.largest_plain?, direction };
+    let block = granule.max(source.logical_block).max(target.logical_block);
+    Some(Ticket { cut, overlap: false, block, buffers: 1 })
+}
+
+/// Kept apart, so that the shorter way stays short.
+#[inline(never)]
+fn check_closely(job: &Job, house: House) -> Result<Ticket, SubmitError> {
     let buffers = check_shape(job)?;
-    let len = job.len();
+    let (sources, destinations) = (job.sources.as_slice(), job.destinations.as_slice());
+    let reference = destinations.first().map(|to| &to.extent).or_else(|| sources.first());
+    let len = sources.first().or(reference).map_or(0, |extent| extent.len);
     let (mut granule, mut block) = (512, 512);
-    for (index, extent) in job.sources.iter().enumerate() {
-        check_extent(job, len, Side::Source(index), extent)?;
-        granule = granule.max(granule_of(&extent.device));
+    for (index, extent) in sources.iter().enumerate() {
+        if !is_in_order(len, extent, extent.device.facts().readable) {
+            check_extent(job, len, Side::Source(index), extent)?;
+        }
+        granule = granule.max(extent.device.granule());
         block = block.max(extent.device.facts().logical_block);
     }
-    for (index, Destination { extent, .. }) in job.destinations.iter().enumerate() {
-        check_extent(job, len, Side::Destination(index), extent)?;
-        granule = granule.max(granule_of(&extent.device));
-        block = block.max(extent.device.facts().logical_block);
+    for (index, Destination { extent, .. }) in destinations.iter().enumerate() {
+        let facts = extent.device.facts();
+        if !is_in_order(len, extent, facts.readable && facts.writable) {
+            check_extent(job, len, Side::Destination(index), extent)?;
+        }
+        granule = granule.max(extent.device.granule());
+        block = block.max(facts.logical_block);
     }
     let direction = check_overlap(job)?;
-    let reference = job.destinations.first().map(|to| &to.extent).or_else(|| job.sources.first());
     let cut = Cut {
         len,
         base: reference.map_or(0, |extent| extent.offset),
@@ -185,10 +237,6 @@ pub(crate) fn check(job: &Job, house: House) -> Result<Ticket, SubmitError> {
     };
     let buffers = u16::try_from(buffers).unwrap_or(u16::MAX);
     Ok(Ticket { cut, overlap: direction.is_some(), block: block.max(granule), buffers })
-}
-
-fn granule_of(device: &Device) -> u32 {
-    device.facts().direct.map_or(512, |direct| direct.offset).next_power_of_two()
 }
 
 /// The number of buffers a piece needs.
@@ -223,6 +271,17 @@ fn check_shape(job: &Job) -> Result<usize, SubmitError> {
     Ok(buffers)
 }
 
+/// Whether nothing can be wrong with `extent`, which is so nearly always. It may be in order although
+/// this says no: [`check_extent`] looks closely.
+fn is_in_order(len: u64, extent: &Extent, allowed: bool) -> bool {
+    let device = &extent.device;
+    let aligned = !device.facts().direct_required
+        || (extent.offset | extent.len) & u64::from(device.granule() - 1) == 0;
+    let inside = extent.checked_end().is_some_and(|end| end <= device.size());
+    extent.len == len && inside && allowed && aligned
+}
+
+#[cold]
 fn check_extent(job: &Job, len: u64, side: Side, extent: &Extent) -> Result<(), SubmitError> {
     let (device, facts) = (&extent.device, extent.device.facts());
     if extent.len != len {
@@ -267,14 +326,15 @@ fn check_overlap(job: &Job) -> Result<Option<Direction>, SubmitError> {
         return Ok(None);
     }
     let mut direction = None;
-    for (index, to) in job.destinations.iter().enumerate() {
+    let (sources, destinations) = (job.sources.as_slice(), job.destinations.as_slice());
+    for (index, to) in destinations.iter().enumerate() {
         let side = Side::Destination(index);
-        for other in &job.destinations[..index] {
+        for other in &destinations[..index] {
             if to.extent.overlaps(&other.extent) {
                 return Err(SubmitError::ConflictingOverlap { side });
             }
         }
-        for source in &job.sources {
+        for source in sources {
             if !to.extent.overlaps(source) {
                 continue;
             }
@@ -301,7 +361,7 @@ fn check_overlap(job: &Job) -> Result<Option<Direction>, SubmitError> {
 
 /// The largest piece in bytes: what was configured, unless the pool holds no two of them.
 fn largest_piece(buffers: usize, granule: u32, house: House) -> Result<u32, SubmitError> {
-    let page = u32::try_from(PAGE_SIZE).unwrap_or(4096);
+    let page = PAGE;
     let count = u32::try_from(buffers.max(1)).unwrap_or(u32::MAX);
     let share = house.pool_pages / 2 / count * page;
     let unit = granule.max(page);
@@ -313,4 +373,51 @@ fn largest_piece(buffers: usize, granule: u32, house: House) -> Result<u32, Subm
         return Err(SubmitError::PoolTooSmall { needed, pages });
     }
     Ok(max)
+}
+
+#[cfg(all(test, feature = "null"))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: if cfg!(miri) { 16 } else { 2000 },
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        /// What the shorter way lets in, the closer look lets in on the same terms.
+        #[test]
+        fn the_shorter_look_finds_what_the_closer_one_finds_for_all(
+            (from, to) in (0..20u64, 0..20u64),
+            (len, longer) in (0..20u64, 0..8u64),
+            unit in prop_oneof![Just(1u64), Just(100), Just(512), Just(4096), Just(u64::MAX / 19)],
+            (same, compare, refuse) in any::<(bool, bool, bool)>(),
+            (pages, request) in (1..300u32, 1..300u32),
+        ) {
+            let source = Device::null("source", 16 * 4096);
+            let target = if same { source.clone() } else { Device::null("target", 12 * 4096) };
+            let region = |device, at: u64, len: u64| {
+                Extent::new(device, at.saturating_mul(unit), len.saturating_mul(unit))
+            };
+            let source = region(&source, from, len);
+            let mut job = if compare { Job::compare(source) } else { Job::copy(source) };
+            job = job.to(region(&target, to, if longer == 0 { len + 1 } else { len }));
+            if refuse {
+                job = job.flags(Flags::REFUSE_OVERLAP);
+            }
+            let house = House::new(pages, request * PAGE);
+            if let Some(ticket) = check_pair(&job, house) {
+                prop_assert_eq!(check_closely(&job, house), Ok(ticket));
+            }
+        }
+    }
+
+    #[test]
+    fn an_everyday_copy_takes_the_shorter_way() {
+        let (source, target) = (Device::null("source", 8192), Device::null("target", 8192));
+        let job = Job::copy(Extent::new(&source, 0, 4096)).to(Extent::new(&target, 4096, 4096));
+        assert!(check_pair(&job, House::new(64, 1 << 20)).is_some());
+    }
 }

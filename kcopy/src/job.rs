@@ -151,6 +151,7 @@ pub struct Job {
 }
 
 impl Job {
+    #[inline]
     fn new(kind: JobKind) -> Self {
         Self {
             kind,
@@ -166,6 +167,7 @@ impl Job {
     }
 
     /// Copies `source` to every destination.
+    #[inline]
     pub fn copy(source: impl Into<Extent>) -> Self {
         let mut job = Self::new(JobKind::Copy);
         job.sources.push(source.into());
@@ -221,12 +223,14 @@ impl Job {
 
     /// Adds a destination, written from buffer 0.
     #[must_use]
+    #[inline]
     pub fn to(self, destination: impl Into<Extent>) -> Self {
         self.to_from(destination, 0)
     }
 
     /// Adds a destination that is written from buffer `buffer` (stripe jobs).
     #[must_use]
+    #[inline]
     pub fn to_from(mut self, destination: impl Into<Extent>, buffer: u16) -> Self {
         self.destinations.push(Destination { extent: destination.into(), buffer });
         self

@@ -44,7 +44,9 @@ pub(crate) struct Arena {
     free: Box<[AtomicU64]>,
     /// Holders of a shared run, kept at its first page.
     holders: Box<[AtomicU32]>,
-    in_use: AtomicUsize,
+    /// Pages handed out and given back since the beginning, both modulo the size of a word.
+    claimed: AtomicUsize,
+    released: AtomicUsize,
 }
 
 // SAFETY: the raw pointer is only a name of memory that `Arena` owns; all access goes through
@@ -68,8 +70,8 @@ impl Arena {
         let words = pages.div_ceil(64);
         let free = (0..words).map(|word| AtomicU64::new(initial_word(word, pages))).collect();
         let holders = (0..pages).map(|_| AtomicU32::new(0)).collect();
-        let in_use = AtomicUsize::new(0);
-        Some(Arc::new(Self { base, layout, pages, free, holders, in_use }))
+        let (claimed, released) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Some(Arc::new(Self { base, layout, pages, free, holders, claimed, released }))
     }
 
     /// Number of pages.
@@ -79,7 +81,9 @@ impl Arena {
 
     /// Pages that are held by somebody.
     pub(crate) fn in_use(&self) -> usize {
-        self.in_use.load(Ordering::Relaxed)
+        // In this order: nothing is released before it was claimed.
+        let released = self.released.load(Ordering::Acquire);
+        self.claimed.load(Ordering::Relaxed).wrapping_sub(released)
     }
 
     /// Address and length in bytes, for registering the memory with the kernel.
@@ -102,19 +106,21 @@ impl Arena {
     /// If one of the pages is held: two owners of a page would be unsound.
     pub(crate) fn claim(this: &Arc<Self>, first: u32, count: u32) -> Pages {
         assert!(count > 0 && first.checked_add(count).is_some_and(|end| end <= this.pages));
-        for (word, mask) in words(first, count) {
+        for_words(first, count, |word, mask| {
             let before = this.free[word].fetch_and(!mask, Ordering::AcqRel);
             assert_eq!(before & mask, mask, "page handed out twice");
-        }
-        this.in_use.fetch_add(to_usize(count), Ordering::Relaxed);
+        });
+        // Only the owner writes it: no need of an indivisible addition.
+        let claimed = this.claimed.load(Ordering::Relaxed).wrapping_add(to_usize(count));
+        this.claimed.store(claimed, Ordering::Relaxed);
         Pages { arena: Arc::clone(this), first, count }
     }
 
     fn release(&self, first: u32, count: u32) {
-        self.in_use.fetch_sub(to_usize(count), Ordering::Relaxed);
-        for (word, mask) in words(first, count) {
+        self.released.fetch_add(to_usize(count), Ordering::Release);
+        for_words(first, count, |word, mask| {
             self.free[word].fetch_or(mask, Ordering::Release);
-        }
+        });
     }
 
     fn pointer(&self, first: u32) -> *mut u8 {
@@ -151,15 +157,16 @@ fn advise_huge_pages(base: NonNull<u8>, layout: Layout) {
 #[cfg(miri)]
 fn advise_huge_pages(_: NonNull<u8>, _: Layout) {}
 
-/// The words that pages `first .. first + count` touch, each with the mask of their bits.
-fn words(first: u32, count: u32) -> impl Iterator<Item = (usize, u64)> {
-    let end = first + count;
-    (first / 64..end.div_ceil(64)).map(move |word| {
-        let low = first.max(word * 64) - word * 64;
-        let high = end.min((word + 1) * 64) - word * 64;
-        let mask = (u64::MAX >> (64 - (high - low))) << low;
-        (to_usize(word), mask)
-    })
+/// Calls `each` with every word that pages `first .. first + count` touch and the mask of their bits.
+#[inline]
+fn for_words(first: u32, count: u32, mut each: impl FnMut(usize, u64)) {
+    let (mut page, end) = (first, first + count);
+    while page < end {
+        let (word, low) = (page / 64, page % 64);
+        let bits = (64 - low).min(end - page);
+        each(to_usize(word), (u64::MAX >> (64 - bits)) << low);
+        page += bits;
+    }
 }
 
 fn initial_word(word: u32, pages: u32) -> u64 {
@@ -260,7 +267,9 @@ impl Deref for SharedPages {
 
 impl Drop for SharedPages {
     fn drop(&mut self) {
-        if self.arena.holders[to_usize(self.first)].fetch_sub(1, Ordering::AcqRel) == 1 {
+        let holders = &self.arena.holders[to_usize(self.first)];
+        // The only holder cannot become one of two meanwhile: nobody else is there to be cloned.
+        if holders.load(Ordering::Acquire) == 1 || holders.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.arena.release(self.first, self.count);
         }
     }

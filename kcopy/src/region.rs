@@ -52,11 +52,11 @@ impl Extent {
 
     /// Whether both extents are on the same device and share a byte.
     pub fn overlaps(&self, other: &Self) -> bool {
-        self.device.is_same(&other.device)
-            && self.len > 0
+        self.len > 0
             && other.len > 0
             && self.offset < other.offset.saturating_add(other.len)
             && other.offset < self.offset.saturating_add(self.len)
+            && self.device.is_same(&other.device)
     }
 }
 

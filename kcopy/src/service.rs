@@ -176,8 +176,9 @@ impl<B: Backend, C: Clock> LocalClient<B, C> {
         }
         let now = self.clock.now();
         for _ in 0..CALLBACKS_PER_TURN {
-            let Some(mut finished) = self.engine.next_finished(now) else { break };
-            if !finished.callback.call(&mut finished.outcome) {
+            let mut outcome = Outcome::default();
+            let Some(callback) = self.engine.next_finished(now, &mut outcome) else { break };
+            if !callback.call(&mut outcome) {
                 self.engine.count_panic();
                 tracing::error!("a callback panicked");
             }
@@ -189,7 +190,7 @@ impl<B: Backend, C: Clock> LocalClient<B, C> {
             let op = self.engine.next_op(now);
             self.tell_backend();
             let Some((id, op)) = op else { break };
-            if let Some(errno) = self.refusal(&op) {
+            if let Some(errno) = self.refusal(op.device()) {
                 self.done.push(Completion { id, result: Err(errno), buffer: op.into_buffer() });
             } else {
                 self.hand_over(id, op);
@@ -226,8 +227,7 @@ impl<B: Backend, C: Clock> LocalClient<B, C> {
         }
     }
 
-    fn refusal(&self, op: &Op) -> Option<Errno> {
-        let slot = op.device();
+    fn refusal(&self, slot: Slot) -> Option<Errno> {
         self.refused.iter().find(|(other, _)| *other == slot).map(|(_, errno)| *errno)
     }
 

@@ -41,15 +41,17 @@ impl Cut {
     pub(crate) fn piece(&self, taken: u64) -> Option<(u64, u32)> {
         let left = self.len.checked_sub(taken).filter(|left| *left > 0)?;
         let granule = u64::from(self.granule);
+        // `granule` is a power of two: no division.
+        let beyond = |bytes: u64| bytes & (granule - 1);
         // The edge that was reached, on the device; cutting makes the other edge aligned.
         let (edge, ragged) = match self.direction {
             Direction::Forward => {
                 let edge = self.base.saturating_add(taken);
-                (edge, (granule - edge % granule) % granule)
+                (edge, beyond(granule - beyond(edge)))
             }
             Direction::Backward => {
                 let edge = self.base.saturating_add(left);
-                (edge, edge % granule)
+                (edge, beyond(edge))
             }
         };
         debug_assert!(edge >= self.base);
@@ -57,7 +59,7 @@ impl Cut {
             left.min(ragged)
         } else {
             let whole = left.min(u64::from(self.max));
-            if whole > granule { whole - whole % granule } else { whole }
+            if whole > granule { whole - beyond(whole) } else { whole }
         };
         let len32 = u32::try_from(len).unwrap_or(self.max);
         let offset = match self.direction {

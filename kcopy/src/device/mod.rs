@@ -87,6 +87,11 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Where pieces are best cut, in bytes; a power of two.
+    pub(crate) fn granule(&self) -> u32 {
+        self.direct.map_or(512, |direct| direct.offset).next_power_of_two()
+    }
+
     /// The alignment of offsets and lengths that regions must keep, if the page cache is never
     /// used.
     pub fn direct_only(&self) -> Option<u32> {
@@ -117,6 +122,8 @@ struct Inner {
     id: u64,
     path: PathBuf,
     facts: Facts,
+    /// See [`Facts::granule`].
+    granule: u32,
     size: AtomicU64,
     handle: Handle,
 }
@@ -130,7 +137,8 @@ impl Device {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let size = AtomicU64::new(facts.size);
-        Self(Arc::new(Inner { id, path, facts, size, handle }))
+        let granule = facts.granule();
+        Self(Arc::new(Inner { id, path, facts, granule, size, handle }))
     }
 
     /// A number that no other handle opened in this process has.
@@ -146,6 +154,11 @@ impl Device {
     /// What was found out when it was opened.
     pub fn facts(&self) -> &Facts {
         &self.0.facts
+    }
+
+    /// Where pieces are best cut, in bytes; a power of two.
+    pub(crate) fn granule(&self) -> u32 {
+        self.0.granule
     }
 
     /// Size in bytes, as last seen.

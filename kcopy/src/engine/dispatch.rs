@@ -2,11 +2,13 @@
 
 use super::lane::Lane;
 use super::queue::{JobKey, QUANTUM};
-use super::state::{Gate, JobState, PieceKey, Target};
+use super::state::{Gate, JobState, Piece, PieceKey, Target};
+use super::table::Table;
 use super::{Engine, PageWaiter};
 use crate::backend::{Op, OpId};
 use crate::cancel::CancelToken;
-use crate::job::{Flags, Job, JobKind};
+use crate::job::{Flags, JobKind};
+use crate::region::Extent;
 use crate::split::Direction;
 use crate::units::{PAGE_SIZE, Time};
 
@@ -37,7 +39,8 @@ impl Engine {
     pub fn next_op(&mut self, now: Time) -> Option<(OpId, Op)> {
         self.look_for_cancelled();
         loop {
-            if let Some(op) = self.ready.pop_front() {
+            if let Some(op) = self.ops.next_ready() {
+                self.stats.operations += 1;
                 return Some(op);
             }
             if let Some(slot) = self.devices.start_flush() {
@@ -109,6 +112,9 @@ impl Engine {
 
     /// Starts the next piece of `key`, which was taken out of the queue.
     fn try_start(&mut self, key: JobKey, now: Time) -> Start {
+        if self.start_plain(key) {
+            return Start::Progress;
+        }
         let Some((offset, len)) = self.next_piece(key) else {
             self.jobs[key].queued = false;
             self.end_if_done(key);
@@ -122,7 +128,7 @@ impl Engine {
         if !self.ensure_zeros(key) {
             return Start::NoPages;
         }
-        let piece = self.new_piece(key, offset, len);
+        let (piece, _) = new_piece(&mut self.pieces, key, &self.jobs[key], offset, len);
         let whole = self.gather(piece);
         if !self.take_buffers(piece, whole) {
             self.scatter_back(piece);
@@ -242,13 +248,6 @@ impl Engine {
         throttle.take(u64::from(len) * sides as u64, now);
     }
 
-    fn new_piece(&mut self, job: JobKey, offset: u64, len: u32) -> PieceKey {
-        let span = tracing::trace_span!(parent: self.jobs[job].span(), "piece", offset, len);
-        let (key, piece) = self.pieces.insert();
-        piece.begin(job, offset, len, span);
-        key
-    }
-
     /// Counts the piece with its jobs, and puts the first one back in line if it has more.
     fn account_start(&mut self, piece: PieceKey, len: u32) {
         let key = self.pieces[piece].job;
@@ -287,17 +286,14 @@ impl Engine {
         let first = &self.jobs[key];
         let priority = first.job.priority;
         let Some(mut next) = self.queue.front(priority) else { return whole };
-        if !may_merge(first) {
-            return whole;
-        }
         let limit = MIN_MERGE.max(self.queue.short_jobs(priority) / 4);
         let max = first.ticket.cut.max;
         loop {
-            let longer = whole.saturating_add(self.len_of(next));
+            let longer = whole.saturating_add(self.jobs[next].short_len());
             let count = self.pieces[piece].merged.len();
             if count + 1 >= limit
                 || longer > max
-                || !continues(&self.jobs[key], &self.jobs[next], whole, longer)
+                || !continues(&self.jobs[key], &self.jobs[next], whole)
             {
                 return whole;
             }
@@ -318,11 +314,6 @@ impl Engine {
             let line = job.line();
             self.queue.push_front(key, line);
         }
-    }
-
-    /// The length of a job that is one piece.
-    pub(super) fn len_of(&self, key: JobKey) -> u32 {
-        u32::try_from(self.jobs[key].ticket.cut.len).unwrap_or(u32::MAX)
     }
 
     fn start_reading(&mut self, key: PieceKey) {
@@ -346,11 +337,25 @@ impl Engine {
     }
 }
 
+/// A piece of `job` with nothing in it yet.
+pub(super) fn new_piece<'a>(
+    pieces: &'a mut Table<Piece>,
+    key: JobKey,
+    job: &JobState,
+    offset: u64,
+    len: u32,
+) -> (PieceKey, &'a mut Piece) {
+    let span = tracing::trace_span!(parent: job.span(), "piece", offset, len);
+    let (piece, state) = pieces.insert();
+    state.begin(key, offset, len, span);
+    (piece, state)
+}
+
 fn page_size() -> u32 {
     u32::try_from(PAGE_SIZE).unwrap_or(4096)
 }
 
-fn pages_for(len: u32) -> u32 {
+pub(super) fn pages_for(len: u32) -> u32 {
     len.div_ceil(page_size())
 }
 
@@ -361,37 +366,30 @@ fn pages_of_piece(job: &JobState) -> u32 {
     pages_for(len).saturating_mul(u32::from(job.ticket.buffers.max(1)))
 }
 
-/// Whether a job may travel with others: a small plain copy that nobody watches.
-fn may_merge(job: &JobState) -> bool {
-    let Job { kind, transform, flags, .. } = &job.job;
-    *kind == JobKind::Copy
-        && !job.alone
-        && job.taken == 0
-        && transform.is_none()
-        && (Flags::FLUSH | Flags::NO_ISOLATION | Flags::REFUSE_OVERLAP).contains(*flags)
-        && !job.ticket.overlap
-        && job.ticket.cut.len <= u64::from(job.ticket.cut.max / 2)
-        && job.ticket.cut.len.is_multiple_of(u64::from(job.ticket.cut.granule))
-}
-
-/// Whether `other` begins where `first`, `whole` bytes long by now, ends, on every side; and the
-/// run of `longer` bytes does not overlap itself.
-fn continues(first: &JobState, other: &JobState, whole: u32, longer: u32) -> bool {
-    let follows = |a: &crate::Extent, b: &crate::Extent| {
-        a.device.id() == b.device.id() && a.offset.saturating_add(u64::from(whole)) == b.offset
+/// Whether `other` may travel with `first`: it begins where `first`, `whole` bytes long by now, ends,
+/// on every side; both ask for the same; and the run of both does not overlap itself.
+pub(super) fn continues(first: &JobState, other: &JobState, whole: u32) -> bool {
+    let follows = |a: &Extent, b: &Extent| {
+        a.offset.saturating_add(u64::from(whole)) == b.offset && a.device.id() == b.device.id()
     };
-    if !may_merge(other)
-        || !follows(&first.job.sources[0], &other.job.sources[0])
-        || first.job.flags != other.job.flags
-        || first.job.on_error != other.job.on_error
-        || !CancelToken::are_same(first.job.cancel.as_ref(), other.job.cancel.as_ref())
-        || first.job.destinations.len() != other.job.destinations.len()
+    let (a, b) = (&first.job, &other.job);
+    let (Some(source), Some(other_source)) = (a.sources.first(), b.sources.first()) else {
+        return false;
+    };
+    if !follows(source, other_source)
+        || !first.may_merge()
+        || !other.may_merge()
+        || a.flags != b.flags
+        || a.on_error != b.on_error
+        || !CancelToken::are_same(a.cancel.as_ref(), b.cancel.as_ref())
+        || a.destinations.len() != b.destinations.len()
     {
         return false;
     }
-    let source = crate::Extent { len: u64::from(longer), ..first.job.sources[0].clone() };
-    first.job.destinations.iter().zip(&other.job.destinations).all(|(a, b)| {
-        let run = crate::Extent { len: u64::from(longer), ..a.extent.clone() };
+    let len = u64::from(whole).saturating_add(other.ticket.cut.len);
+    let source = Extent { len, ..source.clone() };
+    a.destinations.iter().zip(&b.destinations).all(|(a, b)| {
+        let run = Extent { len, ..a.extent.clone() };
         follows(&a.extent, &b.extent) && !run.overlaps(&source)
     })
 }

@@ -3,9 +3,10 @@
 use smallvec::SmallVec;
 
 use super::queue::JobKey;
-use super::state::{Due, Finished, Gate, JobState, PieceKey, Rare, Role};
+use super::state::{Due, Gate, JobState, PieceKey, Prepared, Rare, Role};
 use super::{Engine, Mutation};
 use crate::backend::{Op, Slot};
+use crate::callback::Callback;
 use crate::errno::Errno;
 use crate::job::{Flags, JobKind};
 use crate::outcome::{DestinationOutcome, Fault, FaultKind, JobRange, Outcome};
@@ -13,29 +14,33 @@ use crate::stats::LATENCY_CLASSES;
 use crate::units::{Sector, Time};
 
 impl Engine {
-    /// The next callback that is to be called.
-    pub fn next_finished(&mut self, now: Time) -> Option<Finished> {
-        let (finished, since) = match self.finished.pop_front()? {
-            Due::Prepared(due) => *due,
+    /// The next callback that is to be called; its outcome goes into `outcome`, a fresh one.
+    pub(crate) fn next_finished(&mut self, now: Time, outcome: &mut Outcome) -> Option<Callback> {
+        let (callback, since) = match self.finished.pop_front()? {
             Due::Job(key) => {
                 let job = &mut self.jobs[key];
-                let outcome = outcome_of(job);
+                write_outcome(job, outcome);
                 let since = job.since;
                 let callback = job.end().expect("a job has its callback until it is called");
                 self.jobs.remove(key);
-                (Finished { callback, outcome }, since)
+                (callback, since)
+            }
+            Due::Prepared(due) => {
+                let Prepared { callback, outcome: given, since } = *due;
+                *outcome = given;
+                (callback, since)
             }
         };
         self.stats.jobs_finished += 1;
-        if finished.outcome.cancelled {
+        if outcome.cancelled {
             self.stats.jobs_cancelled += 1;
-        } else if !finished.outcome.is_ok() {
+        } else if !outcome.is_ok() {
             self.stats.jobs_failed += 1;
         }
         let nanos = now.nanos_since(since).max(1);
         let class = usize::try_from(nanos.ilog2()).unwrap_or(0).min(LATENCY_CLASSES - 1);
         self.stats.latency[class] += 1;
-        Some(finished)
+        Some(callback)
     }
 
     /// A piece was transferred (or failed where it could not be): its pages go back.
@@ -156,7 +161,7 @@ impl Engine {
     }
 
     pub(super) fn issue_flush(&mut self, slot: Slot) {
-        self.emit(Role::Flush { slot }, Op::Flush { device: slot });
+        self.ops.emit(Role::Flush { slot }, Op::Flush { device: slot });
     }
 
     pub(super) fn flush_ended(&mut self, slot: Slot, result: Result<(), Errno>) {
@@ -196,7 +201,7 @@ impl Engine {
         }
     }
 
-    fn finish(&mut self, key: JobKey) {
+    pub(super) fn finish(&mut self, key: JobKey) {
         let job = &mut self.jobs[key];
         job.ended = true;
         // Pages go back with the last piece, not when the callback gets its turn.
@@ -229,28 +234,20 @@ impl JobState {
     }
 }
 
-fn outcome_of(job: &mut JobState) -> Outcome {
+/// What became of `job`, into a fresh outcome.
+fn write_outcome(job: &mut JobState, outcome: &mut Outcome) {
     let writes = job.job.kind != JobKind::Compare;
     // A job that was to be flushed and was not has nothing that surely lasts.
     let unflushed = job.job.flags.contains(Flags::FLUSH) && job.flushes.is_none();
-    let destination = |index: usize| {
-        let target = &job.targets[index];
-        DestinationOutcome {
+    for (index, target) in job.targets.iter().enumerate() {
+        outcome.destinations.push(DestinationOutcome {
             error: target.fault,
             written: if writes && !unflushed { job.written(index) } else { 0..0 },
             differing_sectors: target.differing_sectors,
-        }
-    };
-    let mut destinations = SmallVec::new();
-    for index in 0..job.targets.len() {
-        destinations.push(destination(index));
+        });
     }
-    let mut outcome = Outcome {
-        read: job.read_fault(),
-        destinations,
-        cancelled: job.cancelled,
-        ..Outcome::default()
-    };
+    outcome.cancelled = job.cancelled;
+    outcome.read = job.read_fault();
     if let Some(rare) = job.rare.take() {
         let Rare { unreadable, unwritten, differences, .. } = *rare;
         outcome.unreadable = sorted(unreadable).into_iter().map(|((), range)| range).collect();
@@ -260,7 +257,6 @@ fn outcome_of(job: &mut JobState) -> Outcome {
     if !outcome.is_ok() {
         tracing::debug!(parent: job.span(), ?outcome, "job ended");
     }
-    outcome
 }
 
 /// Sorted, and ranges that touch joined: pieces end in any order, and the list does not tell.

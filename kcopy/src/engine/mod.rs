@@ -15,7 +15,7 @@
 //! # Invariants
 //!
 //! 1. An admitted job is in the run queue, waits for pages, has pieces, waits for flushes or is
-//!    finished; it ends in exactly one [`Finished`].
+//!    finished; it ends in exactly one callback.
 //! 2. A piece holds its pages from its start to its end, and nothing else holds pages (but the
 //!    zeros of a zero job).
 //! 3. No operation is issued for a halted job, but to end pieces of a job that an error stopped;
@@ -28,6 +28,8 @@ mod devices;
 mod dispatch;
 mod finish;
 mod lane;
+mod ops;
+mod plain;
 mod queue;
 mod reading;
 mod state;
@@ -38,16 +40,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use slab::Slab;
-
 pub use self::devices::DeviceChange;
-pub use self::state::Finished;
 
 use self::devices::Devices;
+use self::ops::Ops;
 use self::queue::{JobKey, RunQueue};
 use self::state::{Due, Gate, InFlight, JobState, Phase, Piece, PieceKey, Role};
 use self::table::Table;
-use crate::backend::{Buffer, Completion, Op, OpId};
+use crate::backend::{Buffer, Completion};
 use crate::door::House;
 use crate::errno::Errno;
 use crate::outcome::JobRange;
@@ -125,17 +125,15 @@ struct PageWaiter {
 #[derive(Debug)]
 pub struct Engine {
     config: Config,
+    house: House,
     pool: Pool,
     jobs: Table<JobState>,
     pieces: Table<Piece>,
-    ops: Slab<InFlight>,
-    generation: u32,
+    ops: Ops,
     queue: RunQueue,
     page_waiter: Option<PageWaiter>,
     /// Zero jobs that hold pages of zeros.
     zero_holders: usize,
-    /// Operations that were decided on and not yet asked for.
-    ready: VecDeque<(OpId, Op)>,
     finished: VecDeque<Due>,
     devices: Devices,
     stats: Stats,
@@ -152,16 +150,15 @@ impl Engine {
     pub fn new(config: Config, pool: Pool) -> Self {
         let stats = Stats { pool_pages: u64::from(pool.pages()), ..Stats::default() };
         Self {
+            house: House::new(pool.pages(), config.request_size),
             config,
             pool,
             jobs: Table::default(),
             pieces: Table::default(),
-            ops: Slab::new(),
-            generation: 0,
+            ops: Ops::default(),
             queue: RunQueue::default(),
             page_waiter: None,
             zero_holders: 0,
-            ready: VecDeque::new(),
             finished: VecDeque::new(),
             devices: Devices::default(),
             stats,
@@ -172,7 +169,7 @@ impl Engine {
     }
 
     pub(crate) fn house(&self) -> House {
-        House { pool_pages: self.pool.pages(), request_size: self.config.request_size }
+        self.house
     }
 
     /// What cancel tokens raise.
@@ -185,14 +182,14 @@ impl Engine {
         self.jobs.len() < self.config.queue
     }
 
-    /// Whether every admitted job has finished and was taken by [`Engine::next_finished`].
+    /// Whether every admitted job has finished and its callback was handed out.
     pub fn is_idle(&self) -> bool {
         self.jobs.is_empty() && self.finished.is_empty()
     }
 
     /// Operations handed out whose completion has not come.
     pub fn in_flight(&self) -> usize {
-        self.ops.len() - self.ready.len()
+        self.ops.in_flight()
     }
 
     /// The page pool.
@@ -212,7 +209,7 @@ impl Engine {
 
     /// Whether an operation was decided on and not yet asked for: the backend was full.
     pub fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+        self.ops.has_ready()
     }
 
     /// The next change that the backend must be told of, before the next operation.
@@ -244,15 +241,11 @@ impl Engine {
     ///
     /// A completion that names no operation in flight is counted and dropped, never believed.
     pub fn complete(&mut self, completion: Completion) {
-        let index = completion.id.0 & u64::from(u32::MAX);
-        let index = usize::try_from(index).unwrap_or(usize::MAX);
-        let found = self.ops.get(index).copied();
-        let Some(op) = found.filter(|op| u64::from(op.generation) == completion.id.0 >> 32) else {
+        let Completion { id, result, buffer } = completion;
+        let Some(op) = self.ops.take(id) else {
             self.stats.stray_completions += 1;
             return;
         };
-        let Completion { result, buffer, .. } = completion;
-        self.ops.remove(index);
         match op.role {
             Role::Read { piece, lane } => {
                 let Buffer::Exclusive(pages) = buffer else {
@@ -260,7 +253,12 @@ impl Engine {
                 };
                 self.read_ended(piece, lane, op, result, pages);
             }
-            Role::Write { piece, lane } => self.write_ended(piece, lane, op, result),
+            Role::Write { piece, lane } => {
+                let Buffer::Shared(pages) = buffer else {
+                    unreachable!("a write gives its pages back")
+                };
+                self.write_ended(piece, lane, op, result, pages);
+            }
             Role::Zero { piece, lane, method } => {
                 self.zero_ended(piece, lane, op, method, result);
             }
@@ -278,9 +276,8 @@ impl Engine {
         for job in self.jobs.iter_mut() {
             job.halted = true;
         }
-        self.ready.clear();
-        while let Some(index) = self.ops.iter().next().map(|(index, _)| index) {
-            let op = self.ops.remove(index);
+        self.ops.forget_ready();
+        while let Some(op) = self.ops.take_any() {
             self.give_up(op, errno);
         }
         // What waits for something that does not come any more: pieces for their gate, jobs for a
@@ -314,17 +311,6 @@ impl Engine {
         }
     }
 
-    /// Decides on an operation.
-    fn emit(&mut self, role: Role, op: Op) {
-        self.generation = self.generation.wrapping_add(1);
-        let asked = op.span().map_or(0, |(_, len)| u32::try_from(len).unwrap_or(u32::MAX));
-        let in_flight = InFlight { generation: self.generation, role, asked, slot: op.device() };
-        let index = self.ops.insert(in_flight);
-        let id = OpId(u64::from(self.generation) << 32 | index as u64);
-        self.stats.operations += 1;
-        self.ready.push_back((id, op));
-    }
-
     /// Looks for cancelled jobs, if a token was used since the last time.
     fn look_for_cancelled(&mut self) {
         if !self.alarm.load(Ordering::Relaxed) || !self.alarm.swap(false, Ordering::AcqRel) {
@@ -348,24 +334,16 @@ impl Engine {
 
     /// Takes back operations of a cancelled job that were decided on and not yet asked for.
     fn withdraw_ready(&mut self, job: JobKey) {
-        for _ in 0..self.ready.len() {
-            let Some((id, op)) = self.ready.pop_front() else { break };
-            let index = usize::try_from(id.0 & u64::from(u32::MAX)).unwrap_or(usize::MAX);
-            let role = self.ops[index].role;
-            let piece = match role {
-                Role::Read { piece, .. }
-                | Role::Write { piece, .. }
-                | Role::Zero { piece, .. }
-                | Role::Discard { piece, .. } => Some(piece),
-                Role::Flush { .. } => None,
-            };
-            if piece.is_some_and(|piece| self.pieces[piece].job == job) {
-                self.ops.remove(index);
-                drop(op);
-                self.withdrawn(role);
-            } else {
-                self.ready.push_back((id, op));
-            }
+        let pieces = &self.pieces;
+        let is_of_job = |role| match role {
+            Role::Read { piece, .. }
+            | Role::Write { piece, .. }
+            | Role::Zero { piece, .. }
+            | Role::Discard { piece, .. } => pieces[piece].job == job,
+            Role::Flush { .. } => false,
+        };
+        for role in self.ops.withdraw(is_of_job) {
+            self.withdrawn(role);
         }
     }
 

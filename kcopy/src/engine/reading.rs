@@ -42,7 +42,7 @@ impl Engine {
         let (slot, base) = self.read_side(key, lane);
         let offset = base + u64::from(start);
         let op = Op::Read { device: slot, offset, pages, window: Window { start, len } };
-        self.emit(Role::Read { piece: key, lane }, op);
+        self.ops.emit(Role::Read { piece: key, lane }, op);
     }
 
     /// The device a lane reads from, and the byte on it where the piece begins.
@@ -67,6 +67,11 @@ impl Engine {
         result: Result<u32, Errno>,
         pages: Pages,
     ) {
+        let all = result == Ok(op.asked) && self.ends_plain_lane(key, lane, op);
+        if all && !self.jobs[self.pieces[key].job].halted {
+            self.plain_read(key, op, pages);
+            return;
+        }
         self.pieces[key].buffers[lane] = Some(pages);
         match result {
             Ok(0) => self.read_failed(key, lane, op.asked, FaultKind::EndOfDevice, Errno::IO),
@@ -146,7 +151,7 @@ impl Engine {
         let from = piece.lanes[lane].done;
         let sector = Sector::containing(base + u64::from(from));
         let fault = Fault { kind, errno, sector };
-        tracing::debug!(parent: &piece.span, lane, %fault, "could not be read");
+        tracing::debug!(parent: piece.span(), lane, %fault, "could not be read");
         let at = piece.offset + u64::from(from);
         let range = at..at + u64::from(bad);
         let job = &mut self.jobs[piece.job];
@@ -324,7 +329,7 @@ impl Engine {
         }
     }
 
-    fn count_read(&mut self, slot: Slot, bytes: u32) {
+    pub(super) fn count_read(&mut self, slot: Slot, bytes: u32) {
         self.stats.bytes_read += u64::from(bytes);
         if let Some(place) = self.devices.get(slot).stats {
             self.stats.devices[place].bytes_read += u64::from(bytes);

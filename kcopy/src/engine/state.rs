@@ -9,7 +9,7 @@ use crate::callback::Callback;
 use crate::door::Ticket;
 use crate::job::Job;
 use crate::mem::{Pages, SharedPages};
-use crate::outcome::{Fault, JobRange};
+use crate::outcome::{Fault, JobRange, Outcome};
 use crate::split::Direction;
 use crate::units::Time;
 
@@ -112,6 +112,8 @@ pub(super) struct JobState {
     pub(super) queued: bool,
     /// Bytes handed out in the turn that goes on.
     pub(super) turn: u64,
+    /// Takes the short way as long as all goes well (see [`super::plain`]).
+    pub(super) plain: bool,
     /// Travelled with others, something failed, and now it travels alone.
     pub(super) alone: bool,
     /// Nothing is left but the callback.
@@ -163,6 +165,7 @@ impl Default for JobState {
             cancelled: false,
             queued: false,
             turn: 0,
+            plain: false,
             alone: false,
             ended: false,
             flushes: None,
@@ -175,7 +178,8 @@ impl JobState {
     /// Makes a used entry the state of a new job.
     pub(super) fn begin(&mut self, job: Job, ticket: Ticket, callback: Callback, since: Time) {
         debug_assert!(self.rare.is_none() && self.targets.len() == job.destinations.len());
-        self.job = job;
+        // `end` left a job here that owns nothing: it need not be dropped.
+        std::mem::forget(std::mem::replace(&mut self.job, job));
         self.ticket = ticket;
         self.callback = Some(callback);
         self.since = since;
@@ -186,6 +190,7 @@ impl JobState {
         self.cancelled = false;
         self.queued = false;
         self.turn = 0;
+        self.plain = self.looks_plain();
         self.alone = false;
         self.ended = false;
         self.flushes = None;
@@ -193,14 +198,12 @@ impl JobState {
 
     /// Lets go of devices, pages and callbacks; gives the callback back.
     pub(super) fn end(&mut self) -> Option<Callback> {
-        self.job.sources.clear();
-        self.job.destinations.clear();
-        self.job.transform = None;
-        self.job.cancel = None;
-        self.span = None;
+        self.job = Job::zero();
         self.sources.clear();
         self.targets.clear();
-        self.rare = None;
+        if self.span.is_some() || self.rare.is_some() {
+            (self.span, self.rare) = (None, None);
+        }
         self.callback.take()
     }
 
@@ -208,6 +211,11 @@ impl JobState {
     pub(super) fn line(&self) -> Line {
         let long = self.ticket.cut.len > u64::from(self.ticket.cut.max);
         Line { priority: self.job.priority, long }
+    }
+
+    /// The length of a job that is one piece.
+    pub(super) fn short_len(&self) -> u32 {
+        u32::try_from(self.ticket.cut.len).unwrap_or(u32::MAX)
     }
 
     /// What few jobs have.
@@ -259,7 +267,9 @@ impl JobState {
 
     /// The span, while it is listened to.
     pub(super) fn set_span(&mut self, span: tracing::Span) {
-        self.span = (!span.is_disabled()).then(|| Box::new(span));
+        if !span.is_disabled() {
+            self.span = Some(Box::new(span));
+        }
     }
 
     /// The name of the span, if there is one.
@@ -331,7 +341,10 @@ pub(super) struct Piece {
     pub(super) spoiled: bool,
     /// Something failed in a piece of merged jobs: each is to travel alone.
     pub(super) scatter: bool,
-    pub(super) span: tracing::Span,
+    /// Takes the short way as long as all goes well (see [`super::plain`]).
+    pub(super) plain: bool,
+    /// `None` while nobody listens.
+    span: Option<Box<tracing::Span>>,
 }
 
 impl Default for Piece {
@@ -349,7 +362,8 @@ impl Default for Piece {
             segments: Vec::new(),
             spoiled: false,
             scatter: false,
-            span: tracing::Span::none(),
+            plain: false,
+            span: None,
         }
     }
 }
@@ -364,7 +378,15 @@ impl Piece {
         self.phase = Phase::Reading;
         self.spoiled = false;
         self.scatter = false;
-        self.span = span;
+        self.plain = false;
+        if !span.is_disabled() {
+            self.span = Some(Box::new(span));
+        }
+    }
+
+    /// The name of the span, if there is one.
+    pub(super) fn span(&self) -> Option<tracing::Id> {
+        self.span.as_ref().and_then(|span| span.id())
     }
 
     /// Gives the pages back.
@@ -373,7 +395,9 @@ impl Piece {
         self.buffers.clear();
         self.shared.clear();
         self.segments.clear();
-        self.span = tracing::Span::none();
+        if self.span.is_some() {
+            self.span = None;
+        }
     }
 
     /// The segment that holds byte `at` of the piece: its end and whether it is zeros.
@@ -396,18 +420,18 @@ pub(super) enum Role {
 /// An operation in flight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct InFlight {
-    pub(super) generation: u32,
     pub(super) role: Role,
     /// Bytes asked for.
     pub(super) asked: u32,
     pub(super) slot: Slot,
 }
 
-/// A callback that is to be called, with its outcome.
+/// A prepared callback that was fired, with its outcome.
 #[derive(Debug)]
-pub struct Finished {
-    pub(crate) callback: Callback,
-    pub(crate) outcome: crate::outcome::Outcome,
+pub(super) struct Prepared {
+    pub(super) callback: Callback,
+    pub(super) outcome: Outcome,
+    pub(super) since: Time,
 }
 
 /// What waits for its callback.
@@ -416,5 +440,5 @@ pub(super) enum Due {
     /// A job that ended.
     Job(JobKey),
     /// A prepared callback that was fired.
-    Prepared(Box<(Finished, Time)>),
+    Prepared(Box<Prepared>),
 }

@@ -8,6 +8,7 @@ use super::{Engine, Mutation, add_range};
 use crate::backend::{Op, Slot, Window, ZeroMethod};
 use crate::errno::Errno;
 use crate::job::{Flags, JobKind, OnError};
+use crate::mem::SharedPages;
 use crate::outcome::{Fault, FaultKind};
 use crate::units::Sector;
 
@@ -53,7 +54,7 @@ impl Engine {
                 continue;
             }
             let (role, op) = self.next_write(key, lane, window, zero);
-            self.emit(role, op);
+            self.ops.emit(role, op);
             return;
         }
     }
@@ -108,7 +109,17 @@ impl Engine {
         lane: usize,
         op: InFlight,
         result: Result<u32, Errno>,
+        pages: SharedPages,
     ) {
+        if result == Ok(op.asked) && self.ends_plain_lane(key, lane, op) {
+            drop(pages);
+            self.plain_written(key, lane, op);
+            return;
+        }
+        let piece = &mut self.pieces[key];
+        if piece.plain && piece.shared.is_empty() {
+            piece.shared.push(pages);
+        }
         match result {
             Ok(0) => self.write_failed(key, lane, op.asked, Errno::IO),
             Ok(count) => {
@@ -199,7 +210,7 @@ impl Engine {
         let sector = Sector::containing(job.job.destinations[lane].extent.offset + at);
         let target = &mut job.targets[lane];
         let fault = Fault { kind: FaultKind::Device, errno, sector };
-        tracing::debug!(parent: &piece.span, lane, %fault, "could not be written");
+        tracing::debug!(parent: piece.span(), lane, %fault, "could not be written");
         target.record(fault, at);
         let on_error = job.job.on_error;
         if on_error == OnError::Continue {
@@ -296,7 +307,7 @@ impl Engine {
         (self.pieces[*first].phase == Phase::Held).then_some(*first)
     }
 
-    fn count_written(&mut self, slot: Slot, bytes: u32) {
+    pub(super) fn count_written(&mut self, slot: Slot, bytes: u32) {
         self.stats.bytes_written += u64::from(bytes);
         if let Some(place) = self.devices.get(slot).stats {
             self.stats.devices[place].bytes_written += u64::from(bytes);
@@ -304,7 +315,7 @@ impl Engine {
     }
 
     /// The broken rule of [`Mutation::FlushBeforeWrites`].
-    fn flush_too_early(&mut self, key: PieceKey) {
+    pub(super) fn flush_too_early(&mut self, key: PieceKey) {
         let job = self.pieces[key].job;
         if self.jobs[job].job.flags.contains(Flags::FLUSH) && !self.jobs[job].has_more() {
             self.start_flushes(job);
