@@ -134,7 +134,7 @@ impl<const N: usize> Block<N> {
     /// The sum of the block's first `length` bytes as numbers of 32 bits; two bytes that are left
     /// over count as one of 16 bits.
     pub(super) fn sum_of_words(&self, length: usize) -> u64 {
-        let summed = self.bytes.get(..length).unwrap_or_else(|| self.bytes.as_slice());
+        let summed = self.bytes.get(..length).unwrap_or(self.bytes.as_slice());
         let (words, rest) = summed.as_chunks::<4>();
         let word = |bytes: &[u8; 4]| match self.order {
             ByteOrder::Little => u32::from_le_bytes(*bytes),
