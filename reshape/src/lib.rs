@@ -14,6 +14,7 @@
 
 pub mod array;
 pub mod assemble;
+pub mod exec;
 pub mod geometry;
 pub mod machine;
 pub mod metadata;

@@ -45,7 +45,12 @@ pub enum NoBackup {
         path: PathBuf,
     },
     /// It was written at another time than the superblocks.
-    #[error("{} was written {} s {} the superblocks: it is not of this reshape", path.display(), seconds.unsigned_abs(), if *seconds < 0 { "before" } else { "after" })]
+    #[error(
+        "{} was written {} s {} the superblocks: it is not of this reshape",
+        path.display(),
+        seconds.unsigned_abs(),
+        if *seconds < 0 { "before" } else { "after" }
+    )]
     Time {
         /// The file or device.
         path: PathBuf,

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use kcopy::{Device, Extent, Job};
 
-use crate::assemble::{Assembly, Candidate, MemberState};
-use crate::metadata::{Bitmap, DoesNotFit, Misplaced, Role, Superblock, Timestamp, Uuid};
+use crate::assemble::{Assembly, Candidate, MemberState, after_the_end};
+use crate::metadata::{Bitmap, DoesNotFit, Features, Misplaced, Role, Superblock, Timestamp, Uuid};
 use crate::mover::{MoveError, Mover, Supply, check_written};
 use crate::units::Slot;
 
@@ -72,12 +72,14 @@ impl Record {
             MemberState::Stale => false,
         };
         let entry = |member: &crate::assemble::Member| {
-            let superblock = candidates.get(member.candidate)?.superblock.clone();
+            let own = &candidates.get(member.candidate)?.superblock;
+            let freshest = &candidates.get(assembly.freshest)?.superblock;
+            let superblock =
+                adopt(freshest, own, member.slot.is_some()).unwrap_or_else(|_| own.clone());
             let device = devices.get(member.candidate)?.clone();
             Some(Entry { device, superblock, bitmap: None })
         };
         let members = assembly.members.iter().filter(|member| belongs(member.state));
-        // A member that is one event behind says from now on what the freshest does.
         Self { entries: members.filter_map(entry).collect(), poisoned: false }
     }
 
@@ -170,6 +172,7 @@ impl Record {
         if self.poisoned {
             return Err(RecordError::Poisoned);
         }
+        self.settle(mover)?;
         let events = self.events().saturating_add(1);
         let mut changed = Vec::with_capacity(self.entries.len());
         for entry in &self.entries {
@@ -194,7 +197,31 @@ impl Record {
         for (entry, superblock) in self.entries.iter_mut().zip(changed) {
             entry.superblock = superblock;
         }
-        self.write(mover)?;
+        write(mover, &self.entries.iter().collect::<Vec<_>>())?;
+        self.poisoned = false;
+        Ok(())
+    }
+
+    /// Brings superblocks that are an event behind up to the freshest, durably.
+    ///
+    /// Without it a second interrupted change would leave members two events apart, and those behind
+    /// would be taken for stale.
+    fn settle(&mut self, mover: &mut Mover) -> Result<(), RecordError> {
+        let newest = self.events();
+        let behind = |entry: &Entry| entry.superblock.events() < newest;
+        if !self.entries.iter().any(behind) {
+            return Ok(());
+        }
+        self.poisoned = true;
+        let mut late = Vec::new();
+        for entry in self.entries.iter_mut().filter(|entry| behind(entry)) {
+            entry.superblock.set_events(newest);
+            if let Superblock::V0(superblock) = &mut entry.superblock {
+                superblock.recount();
+            }
+            late.push(&*entry);
+        }
+        write(mover, &late)?;
         self.poisoned = false;
         Ok(())
     }
@@ -239,22 +266,77 @@ impl Record {
         self.poisoned = false;
         Ok(())
     }
+}
 
-    /// Writes every superblock as it is now, all at once, and flushes.
-    fn write(&self, mover: &mut Mover) -> Result<(), RecordError> {
-        let jobs = self.entries.iter().map(|entry| {
-            let block = usize::try_from(entry.device.facts().logical_block).unwrap_or(512);
-            let mut bytes = entry.superblock.to_bytes();
-            bytes.truncate(entry.superblock.write_length(block));
-            let at = entry.superblock.at().get().saturating_mul(kcopy::SECTOR_SIZE);
-            let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            let extent = Extent::new(&entry.device, at, len);
-            Job::stripe(1, Arc::new(Supply::new(bytes))).to(extent).flush()
-        });
-        let outcomes = mover.run_all(jobs.collect())?;
-        for (entry, outcome) in self.entries.iter().zip(&outcomes) {
-            check_written(outcome, &[&entry.device])?;
-        }
-        Ok(())
+/// Writes superblocks as they are now, all at once, and flushes.
+fn write(mover: &mut Mover, entries: &[&Entry]) -> Result<(), RecordError> {
+    let jobs = entries.iter().map(|entry| {
+        let block = usize::try_from(entry.device.facts().logical_block).unwrap_or(512);
+        let mut bytes = entry.superblock.to_bytes();
+        bytes.truncate(entry.superblock.write_length(block));
+        let at = entry.superblock.at().get().saturating_mul(kcopy::SECTOR_SIZE);
+        let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let extent = Extent::new(&entry.device, at, len);
+        Job::stripe(1, Arc::new(Supply::new(bytes))).to(extent).flush()
+    });
+    let outcomes = mover.run_all(jobs.collect())?;
+    for (entry, outcome) in entries.iter().zip(&outcomes) {
+        check_written(outcome, &[&entry.device])?;
     }
+    Ok(())
+}
+
+/// What `own` is to say from now on, if the power went while a record of a reshape was written:
+/// about the array what the freshest says, about itself what it said.
+fn adopt(freshest: &Superblock, own: &Superblock, member: bool) -> Result<Superblock, DoesNotFit> {
+    match (freshest.reshape(), own.reshape()) {
+        (None, None) => return Ok(own.clone()),
+        (Some(newest), Some(mut reshape)) => {
+            let mut own = own.clone();
+            reshape.position = newest.position;
+            own.set_reshape(&reshape)?;
+            return Ok(own);
+        }
+        // The first record, or the last one, is on some members only.
+        (Some(_), None) | (None, Some(_)) => {}
+    }
+    let mut adopted = freshest.clone();
+    match (&mut adopted, own) {
+        (Superblock::V0(adopted), Superblock::V0(own)) => {
+            adopted.set_this_disk(own.this_disk().number)?;
+            adopted.move_to(own.at());
+        }
+        (Superblock::V1(adopted), Superblock::V1(own)) => {
+            adopted.set_dev_number(own.dev_number());
+            adopted.set_device_uuid(own.device_uuid());
+            adopted.set_device_flags(own.device_flags());
+            adopted.set_data_offset(own.data_offset());
+            adopted.set_data_size(own.data_size());
+            adopted.set_bad_blocks(own.bad_blocks());
+            let log = own.features() & Features::BAD_BLOCKS;
+            adopted.set_features((adopted.features() - Features::BAD_BLOCKS) | log);
+            adopted.move_to(own.at());
+            let ended = after_the_end(&Superblock::V1(own.clone()), freshest);
+            match own.reshape() {
+                Some(reshape) if ended => adopted.shift_data(reshape.new_offset)?,
+                Some(_) | None => {}
+            }
+            let filling = member && !ended && is_new(freshest, own.dev_number());
+            let start = filling.then(|| crate::units::MemberSector::new(0));
+            adopted.set_recovery_offset(own.recovery_offset().filter(|_| !ended).or(start));
+        }
+        (Superblock::V0(_), Superblock::V1(_)) | (Superblock::V1(_), Superblock::V0(_)) => {
+            return Ok(own.clone());
+        }
+    }
+    // What stands on the device is still behind: see `Record::settle`.
+    adopted.set_events(own.events());
+    Ok(adopted)
+}
+
+/// Whether a device is one of those that the recorded reshape adds.
+fn is_new(freshest: &Superblock, number: u32) -> bool {
+    let before = freshest.reshape().and_then(|reshape| reshape.raid_disks_old());
+    let role = freshest.role_of(number);
+    matches!((role, before), (Some(Role::Active(slot)), Some(before)) if slot.get() >= before)
 }

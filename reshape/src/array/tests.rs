@@ -169,7 +169,8 @@ proptest! {
         bench.write();
         let disk = &bench.disks[bench.rng.index(bench.disks.len())];
         let at = (OFFSET + bench.rng.below(ROWS)) * 512;
-        bench.world.inject(Fault::new(Effect::Error(kcopy::Errno::IO)).on(disk.id()).within(at..at + 512).times(u64::MAX));
+        let bad = Fault::new(Effect::Error(kcopy::Errno::IO)).on(disk.id());
+        bench.world.inject(bad.within(at..at + 512).times(u64::MAX));
         for _ in 0..5 {
             bench.read();
         }

@@ -3,7 +3,8 @@
 use kcopy::Sector;
 
 use super::Candidate;
-use crate::metadata::{Direction, Features, Role, Superblock};
+use crate::geometry::Level;
+use crate::metadata::{Direction, Features, Reshape, Role, Superblock};
 use crate::units::{MemberSector, Slot};
 
 /// How far a member can be believed.
@@ -82,8 +83,10 @@ fn member(index: usize, candidate: &Candidate, freshest: &Superblock) -> Member 
     let state_and_slot = state(superblock, freshest);
     let (state, slot) = state_and_slot;
     let data_offset = superblock.data_offset();
-    let shift = superblock.reshape().map_or(0, |reshape| i64::from(reshape.new_offset));
+    let known = superblock.reshape().or_else(|| freshest.reshape());
+    let shift = known.map_or(0, |reshape| i64::from(reshape.new_offset));
     let new = data_offset.get().checked_add_signed(shift).map_or(data_offset, Sector::new);
+    let data_offset = if after_the_end(superblock, freshest) { new } else { data_offset };
     Member {
         candidate: index,
         slot,
@@ -105,7 +108,7 @@ fn state(superblock: &Superblock, freshest: &Superblock) -> (MemberState, Option
         Some(Role::Journal) => (MemberState::Journal, None),
         Some(Role::Active(slot)) if !current => (MemberState::Stale, Some(slot)),
         Some(Role::Active(slot)) => {
-            if !same_array(superblock, freshest) && !before_the_start(superblock, freshest) {
+            if !is_of_the_same_array(superblock, freshest) {
                 return (MemberState::Stale, Some(slot));
             }
             if superblock.features().contains(Features::REPLACEMENT) {
@@ -126,6 +129,9 @@ fn state(superblock: &Superblock, freshest: &Superblock) -> (MemberState, Option
 
 /// Up to where a member is good, if not everywhere.
 fn recovering(superblock: &Superblock, freshest: &Superblock, slot: Slot) -> Option<MemberSector> {
+    if after_the_end(superblock, freshest) {
+        return None;
+    }
     if let Some(to) = superblock.recovery_offset() {
         return Some(to);
     }
@@ -144,12 +150,44 @@ fn before_the_start(superblock: &Superblock, freshest: &Superblock) -> bool {
     let facts = |superblock: &Superblock| {
         (superblock.level_number(), superblock.layout(), superblock.chunk())
     };
-    // Only a walk that begins at 0 can be told from one that is under way by its position alone.
-    reshape.direction == Direction::Forwards
-        && reshape.position.get() == 0
-        && superblock.reshape().is_none()
+    superblock.reshape().is_none()
         && facts(superblock) == facts(freshest)
         && reshape.raid_disks_old() == Some(superblock.raid_disks())
+        && at_the_start(freshest, &reshape)
+}
+
+/// Whether the recorded position is the one at which such a reshape begins.
+fn at_the_start(superblock: &Superblock, reshape: &Reshape) -> bool {
+    let start = match reshape.direction {
+        Direction::Forwards => Some(0),
+        Direction::Backwards => {
+            let parity = superblock.level().map_or(0, Level::parity_disks);
+            let data = reshape.raid_disks_new.checked_sub(parity).filter(|_| parity > 0);
+            let chunk = superblock.chunk().get().max(reshape.new_chunk.get());
+            let rows = superblock.component_size().get().checked_div(chunk);
+            data.zip(rows).map(|(data, rows)| rows * chunk * u64::from(data))
+        }
+    };
+    start == Some(reshape.position.get())
+}
+
+/// Whether a superblock one event behind records the reshape that the freshest has finished: the
+/// power went while the last record was written. Everything is in its new place.
+pub(crate) fn after_the_end(superblock: &Superblock, freshest: &Superblock) -> bool {
+    let Some(reshape) = superblock.reshape() else { return false };
+    let new = (reshape.new_layout, reshape.new_chunk, reshape.raid_disks_new);
+    let facts = (freshest.layout(), freshest.chunk(), freshest.raid_disks());
+    freshest.reshape().is_none()
+        && new == facts
+        && superblock.level_number() == freshest.level_number()
+}
+
+/// Whether a superblock one event behind belongs to what the freshest describes, though the power
+/// may have gone while the first or the last record of a reshape was written.
+fn is_of_the_same_array(superblock: &Superblock, freshest: &Superblock) -> bool {
+    same_array(superblock, freshest)
+        || before_the_start(superblock, freshest)
+        || after_the_end(superblock, freshest)
 }
 
 /// Whether a superblock one event behind describes the same array.

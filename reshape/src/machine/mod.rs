@@ -42,8 +42,9 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 pub use keeper::{Section, Sections};
-pub use track::{Direction, Rows, Track};
+pub use track::{Rows, Track};
 
+use crate::metadata::Direction;
 use crate::units::ArraySector;
 use keeper::Keeper;
 

@@ -27,6 +27,7 @@
 
 use std::ops::Range;
 
+use crate::metadata::Direction;
 use crate::units::ArraySector;
 
 /// Rows of a geometry: which rows of the members array sectors lie on.
@@ -83,15 +84,6 @@ impl Rows {
 /// Sizes of arrays fit in 64 bits; what does not is behind every array's end.
 fn narrow(value: u128) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
-}
-
-/// Which way a reshape walks through the array's address space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// From sector 0 up: the array grows, or the data offset moves down.
-    Forwards,
-    /// From the end down: the array shrinks, or the data offset moves up.
-    Backwards,
 }
 
 /// The way of one reshape. See the module.

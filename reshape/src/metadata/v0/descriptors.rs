@@ -141,6 +141,37 @@ impl V0 {
         self.set_descriptor(number, Descriptor { number, raid_disk, state: state | kept, ..old })
     }
 
+    /// Gives device `number` a slot that a reshape has to fill: active, not in sync.
+    ///
+    /// # Errors
+    ///
+    /// [`DoesNotFit`] if there is no such descriptor.
+    pub fn set_filling(&mut self, number: u32, slot: Slot) -> Result<(), DoesNotFit> {
+        let value = i128::from(number);
+        let missing = DoesNotFit { field: "disks", version: "0.90", value };
+        let old = self.descriptor(number).ok_or(missing)?;
+        let state = DeviceState::ACTIVE;
+        self.set_descriptor(number, Descriptor { number, raid_disk: slot.get(), state, ..old })
+    }
+
+    /// Says of every member that a reshape has filled that it is in sync.
+    ///
+    /// # Errors
+    ///
+    /// None that can happen: the descriptors are there.
+    pub fn settle_filled(&mut self) -> Result<(), DoesNotFit> {
+        for number in 0..DESCRIPTORS {
+            let Some(descriptor) = self.descriptor(number) else { continue };
+            let gone = DeviceState::FAULTY | DeviceState::REMOVED;
+            let state = descriptor.state;
+            if state.contains(DeviceState::ACTIVE) && !state.intersects(gone) {
+                let state = state | DeviceState::SYNC;
+                self.set_descriptor(number, Descriptor { state, ..descriptor })?;
+            }
+        }
+        Ok(())
+    }
+
     /// The counts of devices as the superblock says them.
     #[must_use]
     pub fn counts(&self) -> Counts {

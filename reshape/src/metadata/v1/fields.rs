@@ -267,6 +267,22 @@ impl V1 {
         self.put_u64(at::DATA_OFFSET, offset.get());
     }
 
+    /// Moves the start of the data by `offset` sectors; its end stays.
+    ///
+    /// # Errors
+    ///
+    /// [`DoesNotFit`] if the start would be before the device, or behind the end.
+    pub fn shift_data(&mut self, offset: i32) -> Result<(), DoesNotFit> {
+        let by = i64::from(offset);
+        let value = i128::from(offset);
+        let misfit = DoesNotFit { field: "data_offset", version: "1.x", value };
+        let start = self.data_offset().get().checked_add_signed(by).ok_or(misfit)?;
+        let size = self.data_size().get().checked_sub_signed(by).ok_or(misfit)?;
+        self.set_data_offset(Sector::new(start));
+        self.set_data_size(Sectors::new(size));
+        Ok(())
+    }
+
     /// The sectors from the data offset on that may hold data (`data_size`).
     #[must_use]
     pub fn data_size(&self) -> Sectors {

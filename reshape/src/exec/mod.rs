@@ -1,0 +1,405 @@
+//! Carries out what the machine says: windows are read, verified, saved and written by engine jobs.
+//!
+//! ```text
+//!  Machine::poll ──Action──▶ Executor ──Job──▶ copy engine
+//!       ▲                                         │
+//!       └────Event────── outcome ◀────────────────┘
+//! ```
+//!
+//! The executor decides nothing about order. What it adds is how one action is done: old stripes are
+//! checked against their parity while they are read and recomputed where a member cannot; new ones
+//! get theirs while they are written; a window that contradicts its parity ends the run before
+//! anything of it is written.
+
+mod backup_file;
+mod restore;
+mod start;
+mod window;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kcopy::{Job, Outcome};
+
+use crate::array::{Array, ArrayError, Range, Record, RecordError, View};
+use crate::geometry::Geometry;
+use crate::machine::{Action, BadPosition, Event, Machine, Span, State, WindowId};
+use crate::metadata::{Direction, Superblock, Timestamp};
+use crate::mover::{MoveError, Mover};
+use crate::units::{ArraySector, MemberSector, Slot};
+
+pub use backup_file::BackupFile;
+pub use restore::restore;
+pub use start::{Restripe, begin, finish};
+
+use window::{Contradiction, Window};
+
+/// Why a reshape does not go on. What was recorded last holds.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExecError {
+    /// Old stripes and their parity disagree where the record says that nothing was moved yet.
+    #[error(
+        "{} of the members contradict their parity at {} of the array, before anything there was moved: \
+         the recorded position may be wrong",
+        contradiction.rows(),
+        contradiction.at
+    )]
+    Contradiction {
+        /// Where.
+        contradiction: Contradiction,
+    },
+    /// Content that cannot be read and cannot be computed.
+    #[error("sectors {} to {} of the array can be neither read nor computed", range.start.get(), range.end())]
+    Unreadable {
+        /// Which.
+        range: Range,
+    },
+    /// The next window would overwrite what is not saved.
+    #[error("the reshape needs a backup to go on at {position}")]
+    NeedsBackup {
+        /// Where it stands.
+        position: ArraySector,
+    },
+    /// The backup could not be written or flushed.
+    #[error("the backup {} cannot be written: {fault}", path.display())]
+    Backup {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        fault: kcopy::Fault,
+    },
+    /// More members failed than the array can lose.
+    #[error("members failed while they were written: slots {slots:?}")]
+    TooManyFailed {
+        /// Which.
+        slots: Vec<Slot>,
+    },
+    /// A flush failed: what was written before it may be lost, the position is not recorded.
+    #[error("a member cannot be flushed: {0}")]
+    Flush(MoveError),
+    /// The recorded position is none that this reshape can have.
+    #[error(transparent)]
+    Position(#[from] BadPosition),
+    /// The superblocks.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A map that contradicts itself.
+    #[error(transparent)]
+    Array(#[from] ArrayError),
+    /// The engine.
+    #[error(transparent)]
+    Move(#[from] MoveError),
+}
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Array sectors moved, from the start of the reshape.
+    pub moved: u64,
+    /// Of how many.
+    pub total: u64,
+    /// The position that is durable on every member.
+    pub recorded: ArraySector,
+}
+
+/// A reshape under way. See the module.
+#[derive(Debug)]
+pub struct Executor<'a> {
+    mover: &'a mut Mover,
+    machine: Machine,
+    restripe: Restripe,
+    old: View,
+    new: View,
+    record: &'a mut Record,
+    backup: Option<BackupFile>,
+    windows: HashMap<WindowId, Arc<Window>>,
+    flights: slab::Slab<Flight>,
+    clock: fn() -> Timestamp,
+}
+
+/// A job on its way.
+#[derive(Debug)]
+struct Flight {
+    action: Action,
+    /// Write: the members, in the order of the destinations.
+    slots: Vec<Slot>,
+}
+
+impl<'a> Executor<'a> {
+    /// An executor at the position that the superblocks record.
+    ///
+    /// # Errors
+    ///
+    /// A position that this reshape cannot have.
+    pub fn new(
+        mover: &'a mut Mover,
+        restripe: Restripe,
+        (old, new): (View, View),
+        record: &'a mut Record,
+        backup: Option<BackupFile>,
+        clock: fn() -> Timestamp,
+    ) -> Result<Self, ExecError> {
+        let reshape = record.entries().iter().find_map(|entry| entry.superblock.reshape());
+        let position = reshape.map_or_else(|| restripe.track.position(0), |r| r.position);
+        let limits = restripe.limits(backup.as_ref().map(BackupFile::section));
+        let claimed = backup.as_ref().map(BackupFile::claimed).unwrap_or_default();
+        let machine = Machine::new(restripe.track, limits, position, claimed)?;
+        let (windows, flights) = (HashMap::new(), slab::Slab::new());
+        Ok(Self { mover, machine, restripe, old, new, record, backup, windows, flights, clock })
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            moved: self.machine.moved(),
+            total: self.machine.track().total,
+            recorded: self.machine.recorded(),
+        }
+    }
+
+    /// Moves windows until all is done, or `go_on` returns false: then it stops at the next
+    /// checkpoint.
+    ///
+    /// Returns [`State::Finished`] or [`State::Stopped`].
+    ///
+    /// # Errors
+    ///
+    /// [`ExecError`]. What is under way ends first.
+    pub fn run(&mut self, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<State, ExecError> {
+        let result = self.turn_until_done(go_on);
+        if result.is_err() {
+            self.machine.handle(Event::Failed);
+            self.drain();
+        }
+        result
+    }
+
+    fn turn_until_done(
+        &mut self,
+        go_on: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<State, ExecError> {
+        loop {
+            while let Some(action) = self.machine.poll() {
+                self.begin(action)?;
+            }
+            if self.flights.is_empty() {
+                return match self.machine.state() {
+                    State::NeedsBackup => {
+                        Err(ExecError::NeedsBackup { position: self.machine.recorded() })
+                    }
+                    state @ (State::Running
+                    | State::Stopping
+                    | State::Stopped
+                    | State::Finished
+                    | State::Failed) => Ok(state),
+                };
+            }
+            let Some(done) = self.mover.next()? else {
+                return Err(ArrayError::Inconsistent.into());
+            };
+            let key = usize::try_from(done.tag).unwrap_or(usize::MAX);
+            let Some(flight) = self.flights.try_remove(key) else { continue };
+            let event = self.end(&flight, &done.outcome)?;
+            self.machine.handle(event);
+            if !go_on(self.progress()) {
+                self.machine.stop();
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        while !self.flights.is_empty() {
+            let Ok(Some(done)) = self.mover.next() else { break };
+            self.flights.try_remove(usize::try_from(done.tag).unwrap_or(usize::MAX));
+        }
+    }
+
+    /// Starts an action; those that change superblocks are done when this returns.
+    fn begin(&mut self, action: Action) -> Result<(), ExecError> {
+        let (job, slots) = match action {
+            Action::Read(id, span) => {
+                let window = Arc::new(Window::new(span));
+                self.windows.insert(id, Arc::clone(&window));
+                let Some(job) = window::read_job(&self.old, &window)? else {
+                    // Nothing of the old array lies there: the window is zeros.
+                    self.machine.handle(Event::Read(id));
+                    return Ok(());
+                };
+                (job, Vec::new())
+            }
+            Action::Write(id, span) => {
+                let window = self.windows.get(&id).ok_or(ArrayError::Inconsistent)?;
+                window::write_job(&self.new, window, span)?
+            }
+            Action::Save(id, section) => {
+                let window = self.windows.get(&id).cloned().ok_or(ArrayError::Inconsistent)?;
+                (self.backup_mut()?.save(section, &window), Vec::new())
+            }
+            Action::FlushBackup => (Job::flush_only([self.backup_mut()?.device()]), Vec::new()),
+            Action::WriteHeader(sections) => {
+                let now = (self.clock)();
+                (self.backup_mut()?.write_header(sections, now), Vec::new())
+            }
+            Action::FlushMembers => (Job::flush_only(self.devices().iter()), Vec::new()),
+            Action::Record(position) => {
+                self.record_position(position)?;
+                self.machine.handle(Event::Recorded);
+                return Ok(());
+            }
+            Action::Finish => {
+                finish(self.mover, self.record, &self.restripe, (self.clock)())?;
+                self.machine.handle(Event::Finished);
+                return Ok(());
+            }
+        };
+        let key = self.flights.insert(Flight { action, slots });
+        let submitted = self.mover.submit(job, u64::try_from(key).unwrap_or(u64::MAX));
+        if submitted.is_err() {
+            self.flights.remove(key);
+        }
+        Ok(submitted?)
+    }
+
+    fn backup_mut(&mut self) -> Result<&mut BackupFile, ExecError> {
+        let position = self.machine.recorded();
+        self.backup.as_mut().ok_or(ExecError::NeedsBackup { position })
+    }
+
+    /// The devices of old and new geometry, each once.
+    fn devices(&self) -> Vec<kcopy::Device> {
+        let mut devices: Vec<kcopy::Device> = Vec::new();
+        for device in self.old.devices().into_iter().chain(self.new.devices()) {
+            if !devices.iter().any(|known| known.id() == device.id()) {
+                devices.push(device.clone());
+            }
+        }
+        devices
+    }
+
+    fn end(&mut self, flight: &Flight, outcome: &Outcome) -> Result<Event, ExecError> {
+        let fault = outcome.destinations.iter().find_map(|destination| destination.error);
+        match flight.action {
+            Action::Read(id, span) => self.window_read(id, span, outcome),
+            Action::Write(id, _) => {
+                self.windows.remove(&id);
+                self.window_written(&flight.slots, outcome)?;
+                Ok(Event::Written(id))
+            }
+            Action::Save(..) => self.backup_written(fault, Event::Saved),
+            Action::FlushBackup => self.backup_written(fault, Event::BackupFlushed),
+            Action::WriteHeader(_) => self.backup_written(fault, Event::HeaderWritten),
+            Action::FlushMembers => {
+                let devices = self.devices();
+                let devices: Vec<&kcopy::Device> = devices.iter().collect();
+                crate::mover::check_written(outcome, &devices).map_err(ExecError::Flush)?;
+                Ok(Event::MembersFlushed)
+            }
+            Action::Record(_) | Action::Finish => Err(ArrayError::Inconsistent.into()),
+        }
+    }
+
+    fn backup_written(
+        &mut self,
+        fault: Option<kcopy::Fault>,
+        event: Event,
+    ) -> Result<Event, ExecError> {
+        let Some(fault) = fault else { return Ok(event) };
+        let path = self.backup_mut()?.device().path().to_owned();
+        Err(ExecError::Backup { path, fault })
+    }
+
+    /// A window's old stripes are in memory, or some of them could not be read.
+    fn window_read(
+        &mut self,
+        id: WindowId,
+        span: Span,
+        outcome: &Outcome,
+    ) -> Result<Event, ExecError> {
+        let window = self.windows.get(&id).ok_or(ArrayError::Inconsistent)?;
+        if outcome.read.is_some() {
+            // A bad sector: sector by sector, from whoever has it.
+            let content = self.old.geometry().sectors().get();
+            let end = (span.start.get() + span.sectors).min(content);
+            let range = Range::new(span.start.get(), end - span.start.get());
+            let array = Array::of(self.old.clone());
+            let (bytes, report) = array.read(self.mover, range)?;
+            if let Some(range) = report.unreadable.first() {
+                return Err(ExecError::Unreadable { range: *range });
+            }
+            window.put(span.start, &bytes);
+            return Ok(Event::Read(id));
+        }
+        if let Some(contradiction) = window.contradiction() {
+            return Err(ExecError::Contradiction { contradiction });
+        }
+        Ok(Event::Read(id))
+    }
+
+    /// Members that failed a write leave the array before anything is recorded.
+    fn window_written(&mut self, slots: &[Slot], outcome: &Outcome) -> Result<(), ExecError> {
+        let failed: Vec<Slot> = slots
+            .iter()
+            .zip(&outcome.destinations)
+            .filter(|(_, destination)| destination.error.is_some())
+            .map(|(slot, _)| *slot)
+            .collect();
+        for slot in &failed {
+            self.old.set_leg(*slot, None);
+            self.new.set_leg(*slot, None);
+            if let Some(number) = self.record.number_in(*slot) {
+                self.record.drop_device(number);
+                self.record.commit(self.mover, (self.clock)(), |superblock| {
+                    superblock.set_role(number, crate::metadata::Role::Faulty)
+                })?;
+            }
+        }
+        let enough = |view: &View| {
+            let geometry: &Geometry = view.geometry();
+            geometry.enough(|slot| view.leg(slot).is_some())
+        };
+        if failed.is_empty() || (enough(&self.old) && enough(&self.new)) {
+            return Ok(());
+        }
+        Err(ExecError::TooManyFailed { slots: failed })
+    }
+
+    fn record_position(&mut self, position: ArraySector) -> Result<(), ExecError> {
+        let now = (self.clock)();
+        record_position(self.mover, self.record, &self.restripe, position, now)
+    }
+}
+
+/// Writes a position into every superblock; members that are being filled are good up to it.
+fn record_position(
+    mover: &mut Mover,
+    record: &mut Record,
+    restripe: &Restripe,
+    position: ArraySector,
+    now: Timestamp,
+) -> Result<(), ExecError> {
+    let good = match (restripe.track.direction, restripe.new.stripes()) {
+        (Direction::Forwards, Some(stripes)) => {
+            let data = u64::from(stripes.data_disks());
+            Some(MemberSector::new(position.get() / data))
+        }
+        (Direction::Forwards | Direction::Backwards, _) => None,
+    };
+    record.commit(mover, now, |superblock| {
+        if let Some(mut reshape) = superblock.reshape() {
+            reshape.position = position;
+            superblock.set_reshape(&reshape)?;
+        }
+        if let (Superblock::V1(superblock), Some(good)) = (superblock, good)
+            && superblock.recovery_offset().is_some()
+        {
+            superblock.set_recovery_offset(Some(good));
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

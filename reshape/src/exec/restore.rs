@@ -1,0 +1,64 @@
+//! Putting the critical section back: what a backup holds goes to its place in the new geometry.
+//!
+//! ```text
+//!  position P        sections of the backup, in the order of the walk
+//!  ───────┤ [S1 ........)[S2 ........)
+//!         └─ written in the new geometry, flushed ─▶ position recorded behind it
+//! ```
+//!
+//! Only sections that go on from the recorded position count; each is recorded before the next is
+//! looked at, so that a crash in between repeats nothing but the last one.
+
+use std::sync::Arc;
+
+use super::window::{Window, write_job};
+use super::{ExecError, Restripe, record_position};
+use crate::array::{Backup, Record, View};
+use crate::machine::Span;
+use crate::metadata::Timestamp;
+use crate::mover::{Mover, check_written};
+use crate::units::ArraySector;
+
+/// Restores what `backup` holds from the recorded position on; returns the new position.
+///
+/// # Errors
+///
+/// A backup that cannot be read, members that cannot be written.
+pub fn restore(
+    mover: &mut Mover,
+    record: &mut Record,
+    restripe: &Restripe,
+    new: &View,
+    backup: &Backup,
+    now: Timestamp,
+) -> Result<ArraySector, ExecError> {
+    let track = &restripe.track;
+    let recorded = record.entries().iter().find_map(|entry| entry.superblock.reshape());
+    let mut position = recorded.map_or_else(|| track.position(0), |reshape| reshape.position);
+    loop {
+        let from = track.distance(position).unwrap_or(0);
+        // A section as distances: it may have begun before the position.
+        let next = backup.sections.iter().find_map(|(section, at)| {
+            let (start, len) = (section.array_start, section.length.get());
+            let end = ArraySector::new(start.get().saturating_add(len));
+            let (near, far) = (track.distance(start)?, track.distance(end)?);
+            let (near, far) = (near.min(far), near.max(far));
+            (near <= from && from < far).then_some((far, *at, start))
+        });
+        let Some((far, at, start)) = next else { return Ok(position) };
+        let (a, b) = (track.position(from), track.position(far));
+        let span = Span { start: a.min(b), sectors: far - from };
+        let into = (span.start.get() - start.get()) * kcopy::SECTOR_SIZE;
+        let bytes = usize::try_from(span.sectors * kcopy::SECTOR_SIZE).unwrap_or(usize::MAX);
+        let content = mover.read(&backup.device, at + into, bytes)?;
+        let window = Arc::new(Window::new(span));
+        window.put(span.start, &content);
+        let (job, slots) = write_job(new, &window, span)?;
+        let devices: Vec<_> =
+            slots.iter().filter_map(|slot| new.leg(*slot)).map(|leg| &leg.device).collect();
+        check_written(&mover.run(job)?, &devices)?;
+        mover.flush(&devices)?;
+        position = b;
+        record_position(mover, record, restripe, position, now)?;
+    }
+}

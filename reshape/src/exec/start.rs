@@ -1,0 +1,229 @@
+//! The first and the last change of the superblocks, and what the machine needs to know between them.
+
+use kcopy::Sectors;
+
+use super::ExecError;
+use crate::array::Record;
+use crate::geometry::Geometry;
+use crate::machine::{Backup, Limits, Rows, Track};
+use crate::metadata::{Direction, DoesNotFit, Reshape, Resync, Role, Superblock, Timestamp};
+use crate::mover::Mover;
+use crate::units::{MemberSector, Slot};
+
+/// Memory for windows, all together, in bytes.
+const WINDOW_MEMORY: u64 = 64 << 20;
+/// Windows in memory at once: one is read, one is written, one waits.
+const WINDOWS: usize = 3;
+
+/// One restripe: from one geometry to another of the same level, in one walk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restripe {
+    /// Before.
+    pub old: Geometry,
+    /// After.
+    pub new: Geometry,
+    /// The walk.
+    pub track: Track,
+    /// What is added to the data offset, per slot of the larger number of members.
+    pub shifts: Vec<i32>,
+}
+
+impl Restripe {
+    /// The restripe from `old` to `new` with the data offsets moved by `shifts`, sectors, per slot.
+    ///
+    /// # Errors
+    ///
+    /// [`DoesNotFit`] if the geometries have no rows in common terms.
+    pub fn new(
+        old: Geometry,
+        new: Geometry,
+        direction: Direction,
+        shifts: Vec<i32>,
+    ) -> Result<Self, DoesNotFit> {
+        let misfit =
+            DoesNotFit { field: "level", version: "any", value: old.level().to_md().into() };
+        let (Some(before), Some(after)) = (rows(&old), rows(&new)) else { return Err(misfit) };
+        // What counts on every member: the one that leaves the least room.
+        let worst = match direction {
+            Direction::Forwards => shifts.iter().copied().max(),
+            Direction::Backwards => shifts.iter().copied().min(),
+        };
+        let unit = old.chunk().get().max(new.chunk().get());
+        let track = Track {
+            old: before,
+            new: after,
+            direction,
+            shift: worst.unwrap_or(0).into(),
+            total: new.sectors().get(),
+            content: old.sectors().get().min(new.sectors().get()),
+            unit: unit * after.width / after.copies.max(1),
+        };
+        Ok(Self { old, new, track, shifts })
+    }
+
+    /// The restripe that superblocks record.
+    ///
+    /// # Errors
+    ///
+    /// [`DoesNotFit`] as above.
+    pub fn recorded(old: &Geometry, new: &Geometry, record: &Record) -> Result<Self, DoesNotFit> {
+        let slots = old.raid_disks().max(new.raid_disks());
+        let mut shifts = vec![None; usize::try_from(slots).unwrap_or(0)];
+        let mut direction = Direction::Forwards;
+        for entry in record.entries() {
+            let Some(reshape) = entry.superblock.reshape() else { continue };
+            direction = reshape.direction;
+            let Role::Active(slot) = entry.superblock.role() else { continue };
+            if let Some(shift) = usize::try_from(slot.get()).ok().and_then(|s| shifts.get_mut(s)) {
+                *shift = Some(reshape.new_offset);
+            }
+        }
+        // A member that is missing moves nothing: it must not count.
+        let any = shifts.iter().flatten().copied().next().unwrap_or(0);
+        let shifts = shifts.into_iter().map(|shift| shift.unwrap_or(any)).collect();
+        Self::new(old.clone(), new.clone(), direction, shifts)
+    }
+
+    /// Whole stripes of both geometries: what a backup section holds a multiple of.
+    pub fn whole_stripes(&self) -> u64 {
+        let stripe = |rows: Rows| rows.chunk * rows.width;
+        let (a, b) = (stripe(self.track.old), stripe(self.track.new));
+        a / gcd(a, b) * b
+    }
+
+    /// The sectors that a section of a backup should have, if one is needed.
+    pub fn section(&self) -> Option<Sectors> {
+        if self.track.critical().is_empty() {
+            return None;
+        }
+        let unit = self.whole_stripes();
+        let most = (self.track.total / unit * unit).max(unit);
+        Some(Sectors::new((self.longest_window() / unit * unit).clamp(unit, most)))
+    }
+
+    fn longest_window(&self) -> u64 {
+        let unit = self.track.unit;
+        let share = WINDOW_MEMORY / kcopy::SECTOR_SIZE / u64::try_from(WINDOWS).unwrap_or(3);
+        (share / unit * unit).max(unit)
+    }
+
+    /// The machine's bounds with a backup of sections of that length, or without one.
+    pub(super) fn limits(&self, section: Option<Sectors>) -> Limits {
+        let backup =
+            section.map_or(Backup::None, |length| Backup::Sections { length: length.get() });
+        Limits { window: self.longest_window(), windows: WINDOWS, backup }
+    }
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a.max(1) } else { gcd(b, a % b) }
+}
+
+fn rows(geometry: &Geometry) -> Option<Rows> {
+    let chunk = geometry.chunk().get();
+    if let Some(stripes) = geometry.stripes() {
+        return Some(Rows { chunk, width: stripes.data_disks().into(), copies: 1, depth: 1 });
+    }
+    let layout = geometry.mirrors()?.layout();
+    let (copies, far) = (u64::from(layout.near), u64::from(layout.far));
+    let depth = if layout.offset { far } else { 1 };
+    // Copies far behind lie in no row with their chunk.
+    (layout.offset || far == 1).then(|| Rows {
+        chunk,
+        width: geometry.raid_disks().into(),
+        copies,
+        depth,
+    })
+}
+
+/// Records the reshape on every member: from here on the array is one that is being reshaped.
+///
+/// Members that the reshape adds (entries of `record` with role spare, `added` in the order of their
+/// new slots) get their slots.
+///
+/// # Errors
+///
+/// What the superblocks cannot say, or a failed write.
+pub fn begin(
+    mover: &mut Mover,
+    record: &mut Record,
+    restripe: &Restripe,
+    added: &[u32],
+    now: Timestamp,
+) -> Result<(), ExecError> {
+    let (old, new) = (&restripe.old, &restripe.new);
+    let delta = i64::from(new.raid_disks()) - i64::from(old.raid_disks());
+    let delta_disks = i32::try_from(delta).unwrap_or(i32::MAX);
+    let shifts = restripe.shifts.clone();
+    let reshape = |slot: Option<Slot>| Reshape {
+        position: restripe.track.position(0),
+        delta_disks,
+        raid_disks_new: new.raid_disks(),
+        direction: restripe.track.direction,
+        new_level: new.level().to_md(),
+        new_layout: new.layout().to_md(),
+        new_chunk: new.chunk(),
+        new_offset: slot
+            .and_then(|slot| shifts.get(usize::try_from(slot.get()).ok()?).copied())
+            .unwrap_or(0),
+    };
+    record.commit(mover, now, |superblock| {
+        let mut slots = (old.raid_disks()..).map(Slot::new);
+        for (number, slot) in added.iter().zip(&mut slots) {
+            match superblock {
+                Superblock::V1(superblock) => {
+                    if superblock.max_dev() <= *number {
+                        superblock.set_max_dev(number + 1)?;
+                    }
+                    superblock.set_role(*number, Role::Active(slot))?;
+                }
+                Superblock::V0(superblock) => superblock.set_filling(*number, slot)?,
+            }
+        }
+        if let Superblock::V1(superblock) = superblock
+            && added.contains(&superblock.dev_number())
+        {
+            superblock.set_recovery_offset(Some(MemberSector::new(0)));
+        }
+        let slot = match superblock.role() {
+            Role::Active(slot) => Some(slot),
+            Role::Spare | Role::Faulty | Role::Journal | Role::Reserved(_) => None,
+        };
+        superblock.set_reshape(&reshape(slot))
+    })?;
+    Ok(())
+}
+
+/// Makes the new geometry the only one, durably.
+pub fn finish(
+    mover: &mut Mover,
+    record: &mut Record,
+    restripe: &Restripe,
+    now: Timestamp,
+) -> Result<(), ExecError> {
+    let new = &restripe.new;
+    let (disks, before) = (new.raid_disks(), restripe.old.raid_disks());
+    let leaving: Vec<u32> =
+        (disks..before).filter_map(|slot| record.number_in(Slot::new(slot))).collect();
+    record.commit(mover, now, |superblock| {
+        let offset = superblock.reshape().map_or(0, |reshape| reshape.new_offset);
+        if let Superblock::V1(superblock) = superblock
+            && offset != 0
+        {
+            superblock.shift_data(offset)?;
+        }
+        superblock.set_layout(new.layout().to_md());
+        superblock.set_chunk(new.chunk())?;
+        superblock.clear_reshape();
+        superblock.set_raid_disks(disks);
+        for number in &leaving {
+            superblock.set_role(*number, Role::Spare)?;
+        }
+        match superblock {
+            Superblock::V1(superblock) => superblock.set_recovery_offset(None),
+            Superblock::V0(superblock) => superblock.settle_filled()?,
+        }
+        superblock.set_resync(Resync::Clean)
+    })?;
+    Ok(())
+}

@@ -1,0 +1,329 @@
+//! Reshapes on the simulated device, with the power going at any operation.
+
+use std::io;
+use std::time::Duration;
+
+use kcopy::backend::sim::{Crash, DiskId, DiskOptions, Rng, SimBackend, SimWorld};
+use kcopy::backend::{Backend, Completion, Op, OpId, Rejected, Slot as BackendSlot, Wake};
+use kcopy::engine::Config;
+use kcopy::pool::Pool;
+use kcopy::{BackendKind, Device, Errno, Sector, Sectors};
+use proptest::prelude::*;
+
+use super::*;
+use crate::array::{Age, Backup, BadRange, Members, Mend};
+use crate::assemble::{Assembly, Shapes, assemble};
+use crate::geometry::{Layout, Level, Shape};
+use crate::machine::State;
+use crate::metadata::{
+    ArrayName, DeviceFlags, Features, NewArray, NewDevice, Placement, Resync, Role, Uuid, Version,
+};
+use crate::mover::Durability;
+
+const ROWS: u64 = 256;
+const DATA: u64 = 2048;
+const TAIL: u64 = 512;
+
+/// What a test reshapes into what.
+#[derive(Clone, Debug)]
+struct Case {
+    level: Level,
+    layouts: (u32, u32),
+    chunks: (u64, u64),
+    disks: (u32, u32),
+    /// Data offsets move (and nothing is saved), or not (and a backup file is needed).
+    moves: bool,
+    forwards: bool,
+    missing: bool,
+}
+
+impl Case {
+    fn geometry(&self, which: usize) -> Geometry {
+        let pick = |pair: (u32, u32)| if which == 0 { pair.0 } else { pair.1 };
+        let chunk = if which == 0 { self.chunks.0 } else { self.chunks.1 };
+        Geometry::new(&Shape {
+            level: self.level,
+            layout: Layout::from_md(self.level, pick(self.layouts)).expect("a layout"),
+            chunk: Sectors::new(chunk),
+            raid_disks: pick(self.disks),
+            component: Sectors::new(ROWS),
+            member_sizes: &[],
+        })
+        .expect("a shape")
+    }
+
+    fn direction(&self) -> Direction {
+        if self.forwards { Direction::Forwards } else { Direction::Backwards }
+    }
+
+    fn restripe(&self) -> Restripe {
+        let (old, new) = (self.geometry(0), self.geometry(1));
+        let slots = usize::try_from(self.disks.0.max(self.disks.1)).expect("small");
+        let chunk = i32::try_from(self.chunks.0.max(self.chunks.1)).expect("small");
+        let room = if self.moves { 2 * chunk } else { 0 };
+        let shift = if self.forwards { -room } else { room };
+        Restripe::new(old, new, self.direction(), vec![shift; slots]).expect("rows in common terms")
+    }
+}
+
+/// Sector n of the content says n.
+fn content(sectors: u64) -> Vec<u8> {
+    (0..sectors)
+        .flat_map(|n| (0..64_u64).flat_map(move |word| (n * 64 + word + 1).to_le_bytes()))
+        .collect()
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_seconds(1_700_000_000)
+}
+
+/// A backend that takes so many operations, and then the power is gone: nothing more reaches a disk,
+/// nothing more comes back.
+#[derive(Debug)]
+struct Powered {
+    backend: SimBackend,
+    left: u64,
+}
+
+impl Backend for Powered {
+    fn kind(&self) -> BackendKind {
+        self.backend.kind()
+    }
+
+    fn attach(&mut self, slot: BackendSlot, device: &Device) -> Result<(), Errno> {
+        self.backend.attach(slot, device)
+    }
+
+    fn detach(&mut self, slot: BackendSlot) {
+        self.backend.detach(slot);
+    }
+
+    fn room(&self) -> usize {
+        self.backend.room()
+    }
+
+    fn submit(&mut self, id: OpId, op: Op) -> Result<(), Box<Rejected>> {
+        if self.left == 0 {
+            return Ok(());
+        }
+        self.left -= 1;
+        self.backend.submit(id, op)
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion>) -> io::Result<()> {
+        if self.left == 0 {
+            return Err(io::Error::other("the power is gone"));
+        }
+        self.backend.wait(timeout, done)
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        self.backend.waker()
+    }
+
+    fn describe(&self) -> String {
+        self.backend.describe()
+    }
+}
+
+/// A mover whose power goes after so many operations.
+fn powered(world: &SimWorld, operations: u64) -> Mover {
+    let pool = Pool::new(2048).expect("memory");
+    let backend = Powered { backend: world.backend(), left: operations };
+    Mover::on(Box::new(backend), Box::new(world.clone()), pool, Config::default())
+}
+
+fn mover(world: &SimWorld) -> Mover {
+    powered(world, u64::MAX)
+}
+
+/// A world with members (spares for a growth among them) and, last, the file for a backup.
+fn make(case: &Case, seed: u64) -> (SimWorld, Vec<DiskId>, DiskId) {
+    let world = SimWorld::new(seed);
+    let count = case.disks.0.max(case.disks.1);
+    let bytes = (DATA + ROWS + TAIL) * 512;
+    let ids: Vec<_> = (0..count).map(|_| world.add_disk(DiskOptions::new(bytes)).id()).collect();
+    let file = world.add_disk(DiskOptions::new(1 << 22).file(1 << 23)).id();
+    let mut mover = mover(&world);
+    let version: Version = "1.2".parse().expect("a version");
+    let size = Sectors::from_bytes_floor(bytes);
+    let mut placement =
+        Placement::usual(version, size, Sectors::new(8), crate::metadata::BitmapRoom::None)
+            .expect("room");
+    placement.data_offset = Sector::new(DATA);
+    placement.data_size = Sectors::new(ROWS + TAIL);
+    let role = |slot| match slot {
+        slot if slot < case.disks.0 => Role::Active(Slot::new(slot)),
+        _ => Role::Spare,
+    };
+    let array = NewArray {
+        uuid: Uuid([7; 16]),
+        name: ArrayName::new("test").expect("short"),
+        creation_time: now(),
+        level: case.level,
+        layout: case.layouts.0,
+        chunk: Sectors::new(case.chunks.0),
+        raid_disks: case.disks.0,
+        component_size: Sectors::new(ROWS),
+        resync: Resync::Clean,
+        events: 10,
+        md_minor: 0,
+        features: Features::empty(),
+        devices: (0..count)
+            .map(|slot| NewDevice {
+                role: role(slot),
+                flags: DeviceFlags::empty(),
+                major_minor: (0, 0),
+            })
+            .collect(),
+    };
+    for (number, id) in (0_u8..).zip(&ids) {
+        let superblock =
+            array.superblock(number.into(), &placement, Uuid([number + 1; 16])).expect("fits");
+        let at = superblock.at().get() * 512;
+        let device = world.disk(*id).device();
+        mover.write(&device, at, superblock.to_bytes(), Durability::Now).expect("written");
+    }
+    let devices: Vec<_> = ids.iter().map(|id| world.disk(*id).device()).collect();
+    let (assembly, members) = read(&mut mover, devices).expect("an array");
+    let array = Array::open(&assembly, &members.devices, &[]).expect("an array");
+    // A shrink keeps what the smaller array has.
+    let keep = case.geometry(1).sectors().get().min(array.sectors().get());
+    let source = crate::array::Source::Memory(Arc::new(content(keep)));
+    array.write_from(&mut mover, Range::new(0, keep), &source, &mut |_| true).expect("filled");
+    let devices: Vec<&Device> = members.devices.iter().collect();
+    mover.flush(&devices).expect("flushed");
+    (world, ids, file)
+}
+
+fn read(mover: &mut Mover, devices: Vec<Device>) -> Result<(Assembly, Members), String> {
+    let members = Members::read(mover, devices).map_err(|error| error.to_string())?;
+    let assembly = assemble(&members.candidates).map_err(|error| error.to_string())?;
+    Ok((assembly, members))
+}
+
+/// Goes on with whatever the members record; begins the reshape if nothing is recorded yet.
+fn go_on(
+    case: &Case,
+    world: &SimWorld,
+    (ids, file): (&[DiskId], DiskId),
+    operations: u64,
+) -> Result<State, String> {
+    let mut mover = powered(world, operations);
+    let lost = usize::from(case.missing);
+    let devices: Vec<_> = ids[lost..].iter().map(|id| world.disk(*id).device()).collect();
+    let (assembly, members) = read(&mut mover, devices)?;
+    let mut record = Record::new(&assembly, &members.candidates, &members.devices);
+    if !matches!(assembly.shapes, Shapes::Moving { .. }) {
+        if assembly.layout.to_md() == case.layouts.1
+            && assembly.chunk.get() == case.chunks.1
+            && assembly.raid_disks == case.disks.1
+        {
+            return Ok(State::Finished);
+        }
+        let added: Vec<u32> = (case.disks.0..case.disks.1).collect();
+        begin(&mut mover, &mut record, &case.restripe(), &added, now()).map_err(text)?;
+    }
+    let devices = record.entries().iter().map(|entry| entry.device.clone()).collect();
+    let (assembly, members) = read(&mut mover, devices)?;
+    let mut record = Record::new(&assembly, &members.candidates, &members.devices);
+    let none: [Vec<BadRange>; 0] = [];
+    let array = Array::open(&assembly, &members.devices, &none).map_err(text)?;
+    let (old, new) = array.views().expect("a reshape");
+    let restripe = Restripe::recorded(old.geometry(), new.geometry(), &record).expect("a restripe");
+    assert_eq!(restripe.track, case.restripe().track);
+    let file = world.disk(file).device();
+    if let Ok(backup) = Backup::read(&mut mover, &file, &assembly, Age::Checked) {
+        restore(&mut mover, &mut record, &restripe, new, &backup, now()).map_err(text)?;
+    }
+    let backup = match restripe.section() {
+        Some(section) => {
+            let made = BackupFile::create(&mut mover, file, assembly.uuid_on_disk, section);
+            Some(made.map_err(text)?)
+        }
+        None => None,
+    };
+    let views = (old.clone(), new.clone());
+    let mut executor =
+        Executor::new(&mut mover, restripe, views, &mut record, backup, now).map_err(text)?;
+    executor.run(&mut |_| true).map_err(text)
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// Everything is where it belongs, parity included.
+fn expect_content(case: &Case, world: &SimWorld, ids: &[DiskId]) {
+    let mut mover = mover(world);
+    let lost = usize::from(case.missing);
+    let devices: Vec<_> = ids[lost..].iter().map(|id| world.disk(*id).device()).collect();
+    let (assembly, members) = read(&mut mover, devices).expect("an array");
+    assert!(matches!(assembly.shapes, Shapes::Whole(_)), "not finished");
+    assert_eq!(assembly.raid_disks, case.disks.1);
+    let array = Array::open(&assembly, &members.devices, &[]).expect("an array");
+    let keep = case.geometry(0).sectors().get().min(array.sectors().get());
+    let (found, report) = array.read(&mut mover, Range::new(0, keep)).expect("read");
+    assert_eq!(report.unreadable, []);
+    let wanted = content(keep);
+    let wrong = (0..keep).find(|n| {
+        let at = usize::try_from(n * 512).expect("small");
+        found[at..at + 512] != wanted[at..at + 512]
+    });
+    assert_eq!(wrong, None, "sector is wrong after {case:?}");
+    let report = array.check(&mut mover, Mend::Report, &mut |_| true).expect("checked");
+    assert_eq!(report.mismatch_sectors, 0, "{case:?}");
+}
+
+fn any_case() -> impl Strategy<Value = Case> {
+    let five = (Just(Level::Raid5), (0..6_u32, 0..6_u32), (3..7_u32, 3..7_u32));
+    let six_layouts =
+        || proptest::sample::select(vec![0_u32, 1, 2, 3, 4, 5, 8, 9, 10, 16, 17, 18, 19, 20]);
+    let six = (Just(Level::Raid6), (six_layouts(), six_layouts()), (4..8_u32, 4..8_u32));
+    let chunk = || proptest::sample::select(vec![8_u64, 16, 32]);
+    (prop_oneof![five, six], (chunk(), chunk()), any::<(bool, bool, bool)>()).prop_map(
+        |((level, layouts, disks), chunks, (moves, up, missing))| {
+            let forwards = match disks.0.cmp(&disks.1) {
+                std::cmp::Ordering::Less => true,
+                std::cmp::Ordering::Greater => false,
+                // Without a shift only the walk upwards can be told from the superblock's bits.
+                std::cmp::Ordering::Equal => up,
+            };
+            Case { level, layouts, chunks, disks, moves, forwards, missing }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn a_reshape_moves_every_sector_for_all(case in any_case(), seed: u64) {
+        let (world, ids, file) = make(&case, seed);
+        prop_assert_eq!(go_on(&case, &world, (&ids, file), u64::MAX).expect("done"), State::Finished);
+        expect_content(&case, &world, &ids);
+    }
+
+    #[test]
+    fn no_crash_loses_a_sector_for_all(case in any_case(), seed: u64, crashes in 1..4_u32) {
+        let (mut world, ids, file) = make(&case, seed);
+        let before = world.ops();
+        let mut rng = Rng::new(seed);
+        let whole = {
+            let (copy, ids, file) = make(&case, seed);
+            go_on(&case, &copy, (&ids, file), u64::MAX).expect("done");
+            copy.ops() - before
+        };
+        for _ in 0..crashes {
+            let operations = rng.below(whole) + 1;
+            let cut = go_on(&case, &world, (&ids, file), operations);
+            if matches!(cut, Ok(State::Finished)) {
+                break;
+            }
+            let crash = Crash::Seeded(rng.next_u64());
+            world = world.snapshot().after(crash, rng.next_u64());
+        }
+        prop_assert_eq!(go_on(&case, &world, (&ids, file), u64::MAX).expect("done"), State::Finished);
+        expect_content(&case, &world, &ids);
+    }
+}

@@ -1,0 +1,329 @@
+//! A window in memory, and the transforms between it and the members' rows.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kcopy::{Errno, Job, PieceBuffers, Sectors, Transform};
+use smallvec::SmallVec;
+
+use crate::array::{ArrayError, Leg, View};
+use crate::geometry::{Geometry, On, Part};
+use crate::machine::Span;
+use crate::parity::{Block, Role, fill};
+use crate::units::{ArraySector, MemberSector, Slot};
+
+/// Old stripes that contradict their parity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contradiction {
+    /// The first array sector of the first such row.
+    pub at: ArraySector,
+    /// The first such row, as a sector of the members.
+    pub row: MemberSector,
+    /// How many sectors of each member.
+    pub sectors: u64,
+}
+
+impl Contradiction {
+    /// For messages: `128 sectors`.
+    pub(super) fn rows(self) -> Sectors {
+        Sectors::new(self.sectors)
+    }
+}
+
+/// Array content on its way from old stripes to new ones.
+#[derive(Debug)]
+pub(super) struct Window {
+    span: Span,
+    bytes: Mutex<Vec<u8>>,
+    bad: Mutex<Option<Contradiction>>,
+}
+
+impl Window {
+    pub(super) fn new(span: Span) -> Self {
+        let bytes = usize::try_from(span.sectors * kcopy::SECTOR_SIZE).unwrap_or(0);
+        Self { span, bytes: Mutex::new(vec![0; bytes]), bad: Mutex::new(None) }
+    }
+
+    pub(super) fn span(&self) -> Span {
+        self.span
+    }
+
+    /// The first place where old stripes contradict their parity.
+    pub(super) fn contradiction(&self) -> Option<Contradiction> {
+        *lock(&self.bad)
+    }
+
+    /// A part of the window's content in memory.
+    pub(super) fn with_bytes<R>(&self, take: impl FnOnce(&[u8]) -> R) -> R {
+        take(&lock(&self.bytes))
+    }
+
+    /// Puts array content into the window, what of it lies there.
+    pub(super) fn put(&self, at: ArraySector, content: &[u8]) {
+        let mut bytes = lock(&self.bytes);
+        if let Some((mine, theirs)) = self.overlap(at, content.len())
+            && let (Some(to), Some(from)) = (bytes.get_mut(mine), content.get(theirs))
+        {
+            to.copy_from_slice(from);
+        }
+    }
+
+    /// Copies array content out of the window, what of it lies there.
+    fn get(&self, at: ArraySector, content: &mut [u8]) {
+        let bytes = lock(&self.bytes);
+        if let Some((mine, theirs)) = self.overlap(at, content.len())
+            && let (Some(from), Some(to)) = (bytes.get(mine), content.get_mut(theirs))
+        {
+            to.copy_from_slice(from);
+        }
+    }
+
+    /// Byte ranges in the window and in a piece of `len` bytes at array sector `at`.
+    fn overlap(
+        &self,
+        at: ArraySector,
+        len: usize,
+    ) -> Option<(std::ops::Range<usize>, std::ops::Range<usize>)> {
+        let len = u64::try_from(len).ok()?;
+        let (start, from) = (self.span.start.get(), at.get());
+        let end = start + self.span.sectors;
+        let to = from + len / kcopy::SECTOR_SIZE;
+        let (low, high) = (start.max(from), end.min(to));
+        let byte = |sectors: u64| usize::try_from(sectors * kcopy::SECTOR_SIZE).ok();
+        if low >= high {
+            return None;
+        }
+        Some((byte(low - start)?..byte(high - start)?, byte(low - from)?..byte(high - from)?))
+    }
+}
+
+/// The rows of a geometry that hold something of `span`, whole rows of chunks.
+fn rows(geometry: &Geometry, span: Span) -> Option<(u64, u64)> {
+    let end = (span.start.get() + span.sectors).min(geometry.sectors().get());
+    if span.start.get() >= end {
+        return None;
+    }
+    let chunk = geometry.chunk().get();
+    let rows = |sector: u64| -> Option<(u64, u64)> {
+        let at = geometry.at(ArraySector::new(sector))?;
+        let rows = at.places.iter().map(|place| place.sector.get() / chunk);
+        Some((rows.clone().min()?, rows.max()?))
+    };
+    let (first, _) = rows(span.start.get())?;
+    let (_, last) = rows(end - 1)?;
+    Some((first * chunk, (last + 1) * chunk))
+}
+
+fn role(geometry: &Geometry, stripe: u64, slot: Slot) -> Option<Role> {
+    Some(match geometry.stripes()?.part(stripe, slot) {
+        Part::Data { power, .. } => Role::Data(power),
+        Part::P => Role::P,
+        Part::Q => Role::Q,
+    })
+}
+
+/// Where the pieces of a job over rows are cut: at every chunk.
+fn cuts(start: u64, chunk: u64, len: usize) -> impl Iterator<Item = (u64, std::ops::Range<usize>)> {
+    let mut at = 0_usize;
+    std::iter::from_fn(move || {
+        let here = start + u64::try_from(at).ok()?;
+        let left = usize::try_from(chunk - here % chunk).unwrap_or(usize::MAX);
+        let to = len.min(at.saturating_add(left));
+        let cut = (here, at..to);
+        at = to;
+        (cut.1.start < len).then_some(cut)
+    })
+}
+
+/// Takes rows of the old geometry apart into a window, verifying what can be verified.
+#[derive(Debug)]
+struct Gather {
+    geometry: Geometry,
+    /// Byte of the members at which the job begins.
+    start: u64,
+    /// The members of the sources; then those of the computed buffers, which are missing.
+    slots: SmallVec<[Slot; 16]>,
+    window: Arc<Window>,
+}
+
+impl Transform for Gather {
+    fn apply(&self, mut piece: PieceBuffers<'_>) -> Result<(), Errno> {
+        let len = piece.sources.first().map_or(0, |source| source.len());
+        let chunk = self.geometry.chunk().get() * kcopy::SECTOR_SIZE;
+        for (here, cut) in cuts(self.start + piece.offset, chunk, len) {
+            let row = MemberSector::new(here / kcopy::SECTOR_SIZE);
+            if self.geometry.stripes().is_some() {
+                self.solve_and_verify(here / chunk, row, &cut, &mut piece)?;
+            }
+            let computed = piece.computed.iter();
+            let buffers = piece.sources.iter().chain(computed);
+            for (slot, buffer) in self.slots.iter().zip(buffers) {
+                if let On::Data(sector) = self.geometry.on(*slot, row) {
+                    self.window.put(sector, buffer.get(cut.clone()).ok_or(Errno::IO)?);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Gather {
+    /// Computes what is missing of a row; compares the parity that is left over.
+    fn solve_and_verify(
+        &self,
+        stripe: u64,
+        row: MemberSector,
+        cut: &std::ops::Range<usize>,
+        piece: &mut PieceBuffers<'_>,
+    ) -> Result<(), Errno> {
+        let role = |slot| role(&self.geometry, stripe, slot).ok_or(Errno::IO);
+        let known = piece.sources.len();
+        let (have, lost) = self.slots.split_at(known.min(self.slots.len()));
+        let mut witnesses: SmallVec<[Vec<u8>; 2]> = SmallVec::new();
+        let mut blocks: SmallVec<[Block<'_>; 16]> = SmallVec::new();
+        let mut spare: SmallVec<[(Role, &[u8]); 2]> = SmallVec::new();
+        let parities = lost.len();
+        let mut used = 0;
+        for (slot, source) in have.iter().zip(&piece.sources) {
+            let (role, bytes) = (role(*slot)?, source.get(cut.clone()).ok_or(Errno::IO)?);
+            // As many parities as blocks are lost are needed; the others can bear witness.
+            if matches!(role, Role::P | Role::Q) && used >= parities {
+                spare.push((role, bytes));
+            } else {
+                used += usize::from(matches!(role, Role::P | Role::Q));
+                blocks.push(Block::known(role, bytes));
+            }
+        }
+        for (slot, computed) in lost.iter().zip(&mut piece.computed) {
+            let bytes = computed.get_mut(cut.clone()).ok_or(Errno::IO)?;
+            blocks.push(Block::wanted(role(*slot)?, bytes));
+        }
+        witnesses.extend(spare.iter().map(|(_, bytes)| vec![0; bytes.len()]));
+        for ((role, _), witness) in spare.iter().zip(&mut witnesses) {
+            blocks.push(Block::wanted(*role, witness));
+        }
+        fill(&mut blocks).map_err(|_| Errno::IO)?;
+        drop(blocks);
+        let agree =
+            spare.iter().zip(&witnesses).all(|((_, found), computed)| *found == &computed[..]);
+        if !agree {
+            self.contradict(stripe, row, cut.len());
+        }
+        Ok(())
+    }
+
+    fn contradict(&self, stripe: u64, row: MemberSector, len: usize) {
+        let width = self.geometry.stripes().map_or(1, |s| u64::from(s.data_disks()));
+        let at = ArraySector::new(stripe * width * self.geometry.chunk().get());
+        let sectors = u64::try_from(len).unwrap_or(0) / kcopy::SECTOR_SIZE;
+        let mut bad = lock(&self.window.bad);
+        match &mut *bad {
+            Some(first) if first.row <= row => first.sectors += sectors,
+            _ => {
+                let more = bad.map_or(0, |first| first.sectors);
+                *bad = Some(Contradiction { at, row, sectors: sectors + more });
+            }
+        }
+    }
+}
+
+/// The job that reads a window from the old geometry; `None` if nothing of it lies there.
+pub(super) fn read_job(view: &View, window: &Arc<Window>) -> Result<Option<Job>, ArrayError> {
+    let geometry = view.geometry();
+    let Some((start, end)) = rows(geometry, window.span) else { return Ok(None) };
+    let (from, len) = (MemberSector::new(start), Sectors::new(end - start));
+    let good = |leg: Option<&Leg>| leg.filter(|leg| leg.is_good(from, len)).cloned();
+    let mut slots: SmallVec<[Slot; 16]> = SmallVec::new();
+    let mut lost: SmallVec<[Slot; 2]> = SmallVec::new();
+    let mut extents = Vec::new();
+    for (slot, leg) in view.legs() {
+        match good(leg).and_then(|leg| leg.extent(from, len)) {
+            Some(extent) => {
+                slots.push(slot);
+                extents.push(extent);
+            }
+            None => lost.push(slot),
+        }
+    }
+    // What holds copies of the lost ones is read anyway.
+    let computed = if geometry.stripes().is_some() { lost.len() } else { 0 };
+    slots.extend(lost.iter().copied().take(computed));
+    let gather = Gather {
+        geometry: geometry.clone(),
+        start: start * kcopy::SECTOR_SIZE,
+        slots,
+        window: Arc::clone(window),
+    };
+    let computed = u16::try_from(computed).map_err(|_| ArrayError::Inconsistent)?;
+    let mut job = Job::stripe(computed, Arc::new(gather));
+    for extent in extents {
+        job = job.from(extent);
+    }
+    Ok(Some(job))
+}
+
+/// Puts a window together into rows of the new geometry.
+#[derive(Debug)]
+struct Scatter {
+    geometry: Geometry,
+    start: u64,
+    window: Arc<Window>,
+}
+
+impl Transform for Scatter {
+    fn apply(&self, mut piece: PieceBuffers<'_>) -> Result<(), Errno> {
+        let len = piece.computed.first().map_or(0, |buffer| buffer.len());
+        let chunk = self.geometry.chunk().get() * kcopy::SECTOR_SIZE;
+        for (here, cut) in cuts(self.start + piece.offset, chunk, len) {
+            let row = MemberSector::new(here / kcopy::SECTOR_SIZE);
+            let mut blocks: SmallVec<[Block<'_>; 16]> = SmallVec::new();
+            for (slot, buffer) in (0..).map(Slot::new).zip(&mut piece.computed) {
+                let bytes = buffer.get_mut(cut.clone()).ok_or(Errno::IO)?;
+                match self.geometry.on(slot, row) {
+                    On::Data(sector) => {
+                        bytes.fill(0);
+                        self.window.get(sector, bytes);
+                        if let Some(role) = role(&self.geometry, here / chunk, slot) {
+                            blocks.push(Block::known(role, bytes));
+                        }
+                    }
+                    On::P { .. } => blocks.push(Block::wanted(Role::P, bytes)),
+                    On::Q { .. } => blocks.push(Block::wanted(Role::Q, bytes)),
+                    On::Unused => bytes.fill(0),
+                }
+            }
+            fill(&mut blocks).map_err(|_| Errno::IO)?;
+        }
+        Ok(())
+    }
+}
+
+/// The job that writes a window's new rows, and the members it writes.
+pub(super) fn write_job(
+    view: &View,
+    window: &Arc<Window>,
+    span: Span,
+) -> Result<(Job, Vec<Slot>), ArrayError> {
+    let geometry = view.geometry();
+    let (start, end) = rows(geometry, span).ok_or(ArrayError::Inconsistent)?;
+    let (from, len) = (MemberSector::new(start), Sectors::new(end - start));
+    let buffers = u16::try_from(geometry.raid_disks()).map_err(|_| ArrayError::Inconsistent)?;
+    let scatter = Scatter {
+        geometry: geometry.clone(),
+        start: start * kcopy::SECTOR_SIZE,
+        window: Arc::clone(window),
+    };
+    let mut job = Job::stripe(buffers, Arc::new(scatter));
+    let mut slots = Vec::new();
+    for (slot, leg) in view.legs() {
+        let Some(leg) = leg else { continue };
+        let extent = leg.extent(from, len).ok_or(ArrayError::Inconsistent)?;
+        let buffer = u16::try_from(slot.get()).map_err(|_| ArrayError::Inconsistent)?;
+        job = job.to_from(extent, buffer);
+        slots.push(slot);
+    }
+    Ok((job, slots))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
