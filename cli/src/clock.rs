@@ -1,12 +1,20 @@
 //! The time, looked at in one place.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use kcopy::Time;
+use reshape::metadata::Timestamp;
 
 #[expect(clippy::disallowed_methods, reason = "the command line may look at a clock")]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// The date, as superblocks keep it.
+#[expect(clippy::disallowed_methods, reason = "the command line may look at a clock")]
+pub(crate) fn date() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp { seconds: since.as_secs(), micros: since.subsec_micros() }
 }
 
 /// Times for the library, counted from when this was made.

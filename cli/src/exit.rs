@@ -11,6 +11,8 @@ pub(crate) enum Exit {
     Failed,
     /// Bad usage, or refused before anything was written.
     Refused,
+    /// `reshape detail --test`: no array was found, its state cannot be told.
+    Unknown,
     /// Interrupted; what was done up to then is as the message says.
     Interrupted,
 }
@@ -22,6 +24,7 @@ impl Exit {
             Self::Done => 0,
             Self::Failed => 1,
             Self::Refused => 2,
+            Self::Unknown => 4,
             Self::Interrupted => 130,
         }
     }

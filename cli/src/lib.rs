@@ -5,6 +5,7 @@
 //! | `args` | what can be said: clap's structs, nothing else; `args/array` for `reshape` |
 //! | `cmd` | one room per subcommand: checks, then calls the library; `cmd/array` for `reshape` |
 //! | `output` | everything that is printed |
+//! | `confirm` | the question before something is changed |
 //! | `exit` | the exit codes, and failures as data |
 //! | `manual` | man pages and completions |
 //! | [`units`] | sizes, read and written |
@@ -23,6 +24,7 @@ use clap::error::ErrorKind;
 mod args;
 mod clock;
 mod cmd;
+mod confirm;
 mod exit;
 mod logging;
 mod manual;
@@ -105,6 +107,12 @@ impl Program for args::array::Cli {
     fn run(self, screen: Screen) -> Result<Exit, Failure> {
         use args::array::Command;
         match self.command {
+            Command::Examine(args) => cmd::array::examine::run(&args, screen),
+            Command::Detail(args) => cmd::array::detail::run(&args, screen),
+            Command::Export(args) => cmd::array::export::run(&args, screen),
+            Command::Import(args) => cmd::array::import::run(&args, screen),
+            Command::Check(args) => cmd::array::check::run(&args, screen),
+            Command::Rebuild(args) => cmd::array::rebuild::run(&args, screen),
             Command::Layout(args) => cmd::array::layout::run(&args, screen),
             Command::Generate(args) => manual::generate(&manual::RESHAPE, &args.what),
         }

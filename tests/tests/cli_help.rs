@@ -29,7 +29,7 @@ const PROGRAMS: [Program; 2] = [
         name: "reshape",
         run: |arguments| reshape(arguments),
         golden: "reshape/",
-        subcommands: &["layout"],
+        subcommands: &["examine", "detail", "export", "import", "check", "rebuild", "layout"],
         option: "raid-devices",
     },
 ];

@@ -9,6 +9,16 @@ pub(crate) const RESHAPE: Manual = Manual {
     command: crate::args::array::Cli::command,
     sections: &[SIZES, STATUS, ENVIRONMENT, FILES],
     examples: &[
+        ("examine", "What is on them:", "reshape examine /dev/sd[bcd]1"),
+        ("examine", "Lines for mdadm.conf:", "reshape examine --brief *.img"),
+        ("detail", "The array that they make up:", "reshape detail /dev/sd[bcd]1"),
+        ("detail", "For programs:", "reshape detail --json m0.img m1.img m2.img"),
+        ("export", "All of it:", "reshape export /dev/sd[bcd]1 --to content.img"),
+        ("export", "Its first sectors:", "reshape export m*.img --to - --count 1MiB | file -"),
+        ("import", "From a file:", "reshape import /dev/sd[bcd]1 --from content.img"),
+        ("check", "Without changing anything:", "reshape check /dev/sd[bcd]1"),
+        ("check", "In a script:", "reshape check --repair --yes --json m*.img"),
+        ("rebuild", "A new third member:", "reshape rebuild /dev/sd[bc]1 --add /dev/sdd1"),
         ("layout", "Parity on four members:", "reshape layout --level 5 --raid-devices 4"),
         ("layout", "Two far copies:", "reshape layout -l 10 -n 5 -p f2"),
         ("generate", "Into the current directory:", "reshape generate man --out ."),
@@ -27,10 +37,14 @@ const STATUS: &str = r#".SH "EXIT STATUS"
 Everything is done.
 .TP
 .B 1
-Something failed, or something is wrong with the array.
+Something failed, or something is wrong with the array (check: something does not agree and was not
+repaired). With detail \-\-test: 1 if a member is missing, 2 if too many are, as mdadm has it.
 .TP
 .B 2
 Bad usage, or refused before anything was written: nothing was changed, no file created.
+.TP
+.B 4
+\-\-test: no array could be found.
 .TP
 .B 130
 Interrupted. The message says how to go on. A second interruption leaves at once.

@@ -12,6 +12,7 @@ use crate::exit::{Exit, Failure};
 
 pub(crate) mod escape;
 pub(crate) mod progress;
+pub(crate) mod text;
 
 pub(crate) use escape::name;
 pub(crate) use progress::{Phase, Progress};

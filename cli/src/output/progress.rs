@@ -20,6 +20,11 @@ pub(crate) enum Phase {
     Copy,
     Zero,
     Compare,
+    Export,
+    Import,
+    Check,
+    Repair,
+    Rebuild,
     Flush,
     Verify,
     Done,
@@ -31,6 +36,11 @@ impl Phase {
             Self::Copy => "copying",
             Self::Zero => "zeroing",
             Self::Compare => "comparing",
+            Self::Export => "exporting",
+            Self::Import => "importing",
+            Self::Check => "checking",
+            Self::Repair => "repairing",
+            Self::Rebuild => "rebuilding",
             Self::Flush => "flushing",
             Self::Verify => "verifying",
             Self::Done => "done",
@@ -143,7 +153,7 @@ fn draws_on_stderr() -> bool {
 fn bar(phase: Phase, total: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(5));
     let template =
-        "{msg:>9} {binary_bytes}/{binary_total_bytes} [{wide_bar}] {binary_bytes_per_sec} {eta}";
+        "{msg:>10} {binary_bytes}/{binary_total_bytes} [{wide_bar}] {binary_bytes_per_sec} {eta}";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }

@@ -4,9 +4,23 @@ use clap::{Parser, Subcommand};
 
 use super::{GenerateArgs, Talk};
 
+mod check;
+mod detail;
+mod examine;
+mod export;
+mod import;
 mod layout;
+mod mover;
+mod rebuild;
 
+pub(crate) use check::CheckArgs;
+pub(crate) use detail::DetailArgs;
+pub(crate) use examine::ExamineArgs;
+pub(crate) use export::ExportArgs;
+pub(crate) use import::ImportArgs;
 pub(crate) use layout::LayoutArgs;
+pub(crate) use mover::MoverArgs;
+pub(crate) use rebuild::RebuildArgs;
 
 /// Shown at the end of the long help.
 const AFTER: &str = "\
@@ -35,6 +49,12 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Examine(ExamineArgs),
+    Detail(DetailArgs),
+    Export(ExportArgs),
+    Import(ImportArgs),
+    Check(CheckArgs),
+    Rebuild(RebuildArgs),
     Layout(LayoutArgs),
     #[command(hide = true)]
     Generate(GenerateArgs),

@@ -24,6 +24,12 @@ impl V0 {
         self.block.u32(at::MINOR_VERSION)
     }
 
+    /// What old kernels counted below the minor version; 0 today (`patch_version`).
+    #[must_use]
+    pub fn patch_version(&self) -> u32 {
+        self.block.u32(at::PATCH_VERSION)
+    }
+
     /// The array's name for machines (`set_uuid0` to `set_uuid3`), as it is printed.
     #[must_use]
     pub fn uuid(&self) -> Uuid {

@@ -27,6 +27,7 @@ mod at {
     pub(super) const MAGIC: usize = 0;
     pub(super) const MAJOR_VERSION: usize = 4;
     pub(super) const MINOR_VERSION: usize = 8;
+    pub(super) const PATCH_VERSION: usize = 12;
     pub(super) const SET_UUID0: usize = 20;
     pub(super) const CTIME: usize = 24;
     pub(super) const LEVEL: usize = 28;

@@ -1,0 +1,51 @@
+//! `reshape import`
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
+use super::MoverArgs;
+use crate::args::Progress;
+use crate::units::Size;
+
+const AFTER: &str = "\
+Parity and copies are written along. The array is marked as being written before the first change and \
+as clean after the last; an array with members missing is written as far as it has them. What is not \
+imported keeps its content.
+
+Examples:
+  reshape import /dev/sd[bcd]1 --from content.img
+  reshape import --yes m*.img --from - --count 1MiB < boot.img
+  reshape import --yes m*.img --from part.img --offset 4GiB";
+
+/// Write the content of a file into an array
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = AFTER)]
+pub(crate) struct ImportArgs {
+    /// Members of the array, in any order
+    #[arg(value_name = "DEV", required = true, value_hint = ValueHint::AnyPath)]
+    pub(crate) devices: Vec<PathBuf>,
+    /// File or block device to read; - is standard input
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub(crate) from: PathBuf,
+    /// Begin so far into the array
+    #[arg(long, value_name = "SIZE", default_value = "0")]
+    pub(crate) offset: Size,
+    /// So many bytes instead of all up to the end of the file
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) count: Option<Size>,
+    /// Do not ask
+    #[arg(short = 'R', long, visible_alias = "run")]
+    pub(crate) yes: bool,
+    /// Go on although checks forbid it, as with a dirty array that lacks a member
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// How progress is told, on standard error
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) progress: Progress,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) mover: MoverArgs,
+}

@@ -1,0 +1,298 @@
+//! `reshape export`: the content of an array into a file.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use crossbeam_channel::Sender;
+use kcopy::Device;
+use reshape::array::{Array, ArrayError, Range, ReadReport, Target};
+use reshape::assemble::WhyNotWrite;
+use reshape::mover::{Gather, MoveError};
+use serde::Serialize;
+
+use super::backup::{self, Wanted};
+use super::given::{Access, Given, failed, refused};
+use super::range::{Watch, is_block, range};
+use crate::args::array::ExportArgs;
+use crate::clock::Epoch;
+use crate::cmd::copy::rate;
+use crate::cmd::target::{Use, cause, open_destination, open_source};
+use crate::exit::{Exit, Failure};
+use crate::output::{Phase, Screen, name};
+use crate::units::{exact, human};
+
+/// Bytes in memory at once on the way to a pipe; two such windows are on their way.
+const WINDOW: u64 = 8 << 20;
+/// Ranges that are named; the rest is counted.
+const NAMED: usize = 16;
+
+#[derive(Debug, Serialize)]
+struct Report {
+    schema: u32,
+    bytes: u64,
+    seconds: f64,
+    interrupted: bool,
+    flushed: bool,
+    /// Could be neither read nor computed.
+    unreadable: Vec<RangeReport>,
+    /// A member could not deliver it; it was taken from elsewhere.
+    recovered: Vec<RangeReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct RangeReport {
+    start_sector: u64,
+    sectors: u64,
+}
+
+pub(crate) fn run(args: &ExportArgs, screen: Screen) -> Result<Exit, Failure> {
+    let to_pipe = args.to.as_os_str() == "-";
+    check_pipe(args, to_pipe)?;
+    let mut given = Given::open(&args.devices, Access::Look, &args.mover)?;
+    let mut array = open(&given, args)?;
+    let wanted = Wanted { file: args.backup_file.as_deref(), force: args.force };
+    backup::lay_over(&mut array, &mut given, wanted, screen)?;
+    warn(&given, screen);
+    let range = range("export", array.sectors(), args.offset, args.count, None)?;
+    let bytes = range.sectors.get() * kcopy::SECTOR_SIZE;
+    let target = if to_pipe { None } else { Some(file(&given, args, bytes)?) };
+    let mut watch = Watch::begin(args.progress, screen, Phase::Export, bytes)?;
+    let epoch = Epoch::begin();
+    let flush = !args.no_flush && target.is_some();
+    let result = match target {
+        None => to_standard_output(&array, &mut given, range, &mut watch),
+        Some(device) => {
+            let target = Target::Device { device: device.clone(), offset: 0 };
+            let moved = &mut |done| watch.moved(done);
+            let result = array.read_to(&mut given.mover, range, &target, moved);
+            result.and_then(|report| {
+                if flush {
+                    watch.phase(Phase::Flush, bytes);
+                    given.mover.flush(&[&device])?;
+                }
+                Ok(report)
+            })
+        }
+    };
+    watch.finish();
+    let report = match result {
+        Ok(report) => report,
+        Err(ArrayError::Move(MoveError::Cancelled)) if watch.interrupted() => {
+            return Ok(interrupted(args, screen));
+        }
+        Err(error) => return Err(failed("export the array", &error)),
+    };
+    Ok(tell(args, screen, &report, (bytes, epoch.seconds())))
+}
+
+/// What goes to standard output is for a program, and is nothing but the content.
+fn check_pipe(args: &ExportArgs, to_pipe: bool) -> Result<(), Failure> {
+    let refused = |cause| Failure::refused(format!("cannot export to standard output: {cause}"));
+    if to_pipe && args.json {
+        return Err(
+            refused("the JSON would go there too").hint("export to a file, or without --json")
+        );
+    }
+    if to_pipe && io::stdout().is_terminal() {
+        return Err(refused("it is a terminal").hint("send it to a file or a program"));
+    }
+    Ok(())
+}
+
+fn open(given: &Given, args: &ExportArgs) -> Result<Array, Failure> {
+    let (devices, bad) = (&given.members.devices, &given.members.bad);
+    let opened = if args.force {
+        Array::open_forced(&given.assembly, devices, bad)
+    } else {
+        Array::open(&given.assembly, devices, bad)
+    };
+    opened.map_err(|error| refused("read the array", &error))
+}
+
+/// What is computed for a missing member is only as good as the parity.
+fn warn(given: &Given, screen: Screen) {
+    if given.assembly.writable() == Err(WhyNotWrite::DirtyDegraded) {
+        screen.note(
+            "the array was not stopped cleanly and lacks a member: what was being written then may \
+             be wrong on that member",
+        );
+    }
+}
+
+/// The file or device that gets the content, as long as that is.
+fn file(given: &Given, args: &ExportArgs, bytes: u64) -> Result<Device, Failure> {
+    let path = &args.to;
+    if path.exists() {
+        let device = open_source(path, args.mover.direct)?;
+        if let Some(member) = given.has(&device) {
+            let member = name(member.path());
+            let cause = if member == name(path) {
+                "it is a member of the array".to_owned()
+            } else {
+                format!("it is on the same device as the member {member}")
+            };
+            return Err(Use::Write.refused(path, &cause).hint("export to another file or device"));
+        }
+        if is_block(&device) {
+            let (has, path) = (device.size(), path.as_path());
+            if has < bytes {
+                let cause = format!("it has {}, not {}", exact(has), exact(bytes));
+                return Err(Use::Write.refused(path, &cause).hint("export less with --count"));
+            }
+            return open_destination(path, false, args.mover.direct);
+        }
+        drop(open_destination(path, false, args.mover.direct)?);
+    }
+    create(path, bytes)?;
+    open_destination(path, false, args.mover.direct)
+}
+
+/// Makes an empty file of that length: what is not written reads as zeros.
+fn create(path: &Path, bytes: u64) -> Result<(), Failure> {
+    let refused = |error: &io::Error| {
+        let hint = "check the name, the rights and the space of the file system";
+        Use::Write.refused(path, &cause(error)).hint(hint)
+    };
+    let existed = path.exists();
+    let file = File::create(path).map_err(|error| refused(&error))?;
+    let sized = file.set_len(bytes).map_err(|error| refused(&error));
+    if sized.is_err() && !existed {
+        // It was made a moment ago; if it cannot be removed, an empty file stays.
+        let _ = std::fs::remove_file(path);
+    }
+    sized
+}
+
+/// Reads window by window while the one before is written.
+fn to_standard_output(
+    array: &Array,
+    given: &mut Given,
+    range: Range,
+    watch: &mut Watch,
+) -> Result<ReadReport, ArrayError> {
+    let (sender, receiver) = crossbeam_channel::bounded::<Vec<u8>>(1);
+    thread::scope(|scope| {
+        let writer = scope.spawn(move || {
+            let mut out = io::stdout().lock();
+            for bytes in receiver {
+                out.write_all(&bytes)?;
+            }
+            out.flush()
+        });
+        let read = windows(array, given, range, watch, &sender);
+        drop(sender);
+        let written = writer.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
+        match written {
+            // A reader that went away has what it wanted.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => read,
+            Err(error) => {
+                let fault = kcopy::Errno::from_io(&error);
+                Err(read.err().unwrap_or(ArrayError::Move(MoveError::Broken(
+                    io::Error::from_raw_os_error(fault.raw()),
+                ))))
+            }
+            Ok(()) => read,
+        }
+    })
+}
+
+fn windows(
+    array: &Array,
+    given: &mut Given,
+    range: Range,
+    watch: &mut Watch,
+    sender: &Sender<Vec<u8>>,
+) -> Result<ReadReport, ArrayError> {
+    let mut all = ReadReport::default();
+    let (mut at, step) = (range.start.get(), WINDOW / kcopy::SECTOR_SIZE);
+    while at < range.end() {
+        let window = Range::new(at, step.min(range.end() - at));
+        let bytes = window.sectors.get() * kcopy::SECTOR_SIZE;
+        let gather = Arc::new(Gather::new(usize::try_from(bytes).unwrap_or(0)));
+        let before = (at - range.start.get()) * kcopy::SECTOR_SIZE;
+        let target = Target::Memory(Arc::clone(&gather));
+        let moved = &mut |done| watch.moved(before + done);
+        let report = array.read_to(&mut given.mover, window, &target, moved)?;
+        all.unreadable.extend(report.unreadable);
+        all.recovered.extend(report.recovered);
+        if sender.send(gather.take()).is_err() {
+            // Nobody reads any more.
+            return Ok(all);
+        }
+        at = window.end();
+    }
+    Ok(all)
+}
+
+fn interrupted(args: &ExportArgs, screen: Screen) -> Exit {
+    screen.problem("interrupted: the content is not complete");
+    screen.hint("run the same command again");
+    if !args.json {
+        return Exit::Interrupted;
+    }
+    let report = Report {
+        schema: 1,
+        bytes: 0,
+        seconds: 0.0,
+        interrupted: true,
+        flushed: false,
+        unreadable: Vec::new(),
+        recovered: Vec::new(),
+    };
+    screen.json(&report, Exit::Interrupted)
+}
+
+fn tell(
+    args: &ExportArgs,
+    screen: Screen,
+    read: &ReadReport,
+    (bytes, seconds): (u64, f64),
+) -> Exit {
+    let mut exit = Exit::Done;
+    for range in read.unreadable.iter().take(NAMED) {
+        let (start, sectors) = (range.start.get(), range.sectors.get());
+        screen.problem(&format!("cannot read {sectors} sectors of the array from {start} on"));
+    }
+    if !read.unreadable.is_empty() {
+        exit = Exit::Failed;
+        let more = read.unreadable.len().saturating_sub(NAMED);
+        let more =
+            if more > 0 { format!("{more} more ranges are not named; ") } else { String::new() };
+        screen.hint(&format!(
+            "{more}add the missing members, or see what the kernel log says (dmesg)"
+        ));
+    }
+    if !read.recovered.is_empty() {
+        let sectors: u64 = read.recovered.iter().map(|range| range.sectors.get()).sum();
+        screen
+            .note(&format!("{sectors} sectors could not be read where they are and were computed"));
+    }
+    if args.json {
+        let ranges = |ranges: &[Range]| {
+            let report = |range: &Range| RangeReport {
+                start_sector: range.start.get(),
+                sectors: range.sectors.get(),
+            };
+            ranges.iter().map(report).collect()
+        };
+        let report = Report {
+            schema: 1,
+            bytes,
+            seconds,
+            interrupted: false,
+            flushed: !args.no_flush,
+            unreadable: ranges(&read.unreadable),
+            recovered: ranges(&read.recovered),
+        };
+        return screen.json(&report, exit);
+    }
+    if args.to.as_os_str() != "-" {
+        let speed = rate(bytes, seconds).map_or_else(String::new, |r| format!(", {}/s", human(r)));
+        let what = human(bytes);
+        screen.summary(&format!("exported {what} to {} in {seconds:.2} s{speed}", name(&args.to)));
+    }
+    exit
+}
