@@ -12,13 +12,17 @@
 //! | `rebuild` | a new member for an empty slot |
 //! | `session` | an array that is changed: dirty before, clean after |
 //! | `members` | opened devices, examined |
+//! | `create` | a new array |
+//! | `bitmap` | internal bitmaps: how large, where, added and removed |
 //! | `record` | the superblocks, and the order in which they change |
 //!
 //! A plan ([`steps`]) knows nothing of I/O, an executor nothing of layouts: see
 //! `docs/design/0012-array-io.md`.
 
 mod backup;
+pub mod bitmap;
 mod check;
+pub mod create;
 mod members;
 mod read;
 mod rebuild;
@@ -319,5 +323,7 @@ enum Part<'a> {
     Overlay(&'a Overlay),
 }
 
+#[cfg(test)]
+mod film;
 #[cfg(test)]
 mod tests;
