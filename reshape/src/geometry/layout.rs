@@ -234,11 +234,12 @@ impl Layout {
         }
     }
 
-    /// What mdadm creates when nothing is said: left-symmetric, two near copies.
+    /// What mdadm creates when nothing is said: left-symmetric, two near copies; the original turns
+    /// of RAID0, which matter only where members differ in size.
     pub const fn default_of(level: Level) -> Self {
         match level {
             Level::Linear | Level::Raid1 | Level::Raid4 => Self::None,
-            Level::Raid0 => Self::Raid0(Raid0Layout::Alternate),
+            Level::Raid0 => Self::Raid0(Raid0Layout::Original),
             Level::Raid5 => Self::Raid5(Raid5Layout::LeftSymmetric),
             Level::Raid6 => Self::Raid6(Raid6Layout::Native(Raid5Layout::LeftSymmetric)),
             Level::Raid10 => Self::Raid10(Raid10Layout::near(2)),
@@ -312,13 +313,13 @@ impl Layout {
             Level::Raid0 => match lower.as_str() {
                 "original" | "1" => Ok(Self::Raid0(Raid0Layout::Original)),
                 "alternate" | "2" => Ok(Self::Raid0(Raid0Layout::Alternate)),
-                "dangerous" | "0" => Ok(Self::Raid0(Raid0Layout::Unspecified)),
+                "dangerous" | "unspecified" | "0" => Ok(Self::Raid0(Raid0Layout::Unspecified)),
                 _ => Err(unknown()),
             },
             Level::Raid5 | Level::Raid6 => {
                 let named =
                     Self::names(level).find(|(known, _)| known.eq_ignore_ascii_case(&lower));
-                let number = named.map(|(_, number)| number).or_else(|| lower.parse().ok());
+                let number = named.map(|(_, known)| known).or_else(|| number(&lower));
                 Self::from_md(level, number.ok_or_else(unknown)?).map_err(|_| unknown())
             }
             Level::Raid10 => parse_raid10(&lower).map(Self::Raid10).ok_or_else(unknown),
@@ -326,22 +327,50 @@ impl Layout {
     }
 }
 
-/// `nK`, `fK`, `oK`, or md's number.
+/// A number as people write it: decimal, or hexadecimal behind `0x`.
+fn number(name: &str) -> Option<u32> {
+    match name.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => name.parse().ok(),
+    }
+}
+
+/// `nK`, `fK`, `oK`, md's number, or what `Display` prints.
 fn parse_raid10(name: &str) -> Option<Raid10Layout> {
-    if let Ok(number) = name.parse() {
+    if let Some(number) = number(name) {
         return Raid10Layout::from_md(number);
     }
-    let copies = name.get(1..)?.parse().ok().filter(|copies| *copies > 0)?;
-    let near = Raid10Layout::near(1);
-    match name.get(..1)? {
-        "n" => Some(Raid10Layout::near(copies)),
-        "f" => Some(Raid10Layout { far: copies, ..near }),
-        "o" => Some(Raid10Layout { far: copies, offset: true, ..near }),
+    let mut layout = Raid10Layout::near(1);
+    if !name.contains('=') {
+        let (kind, copies) = name.split_at_checked(1)?;
+        return spread(layout, kind, copies);
+    }
+    for part in name.split(", ") {
+        layout = match part.split_once('=')? {
+            ("near", copies) => spread(layout, "n", copies)?,
+            ("far", copies) => spread(layout, "f", copies)?,
+            ("offset", copies) => spread(layout, "o", copies)?,
+            ("sets", "improved") => Raid10Layout { far_sets: FarSets::Improved, ..layout },
+            ("sets", "broken") => Raid10Layout { far_sets: FarSets::Broken, ..layout },
+            _ => return None,
+        };
+    }
+    Some(layout)
+}
+
+/// The layout with so many copies of a kind.
+fn spread(layout: Raid10Layout, kind: &str, copies: &str) -> Option<Raid10Layout> {
+    let copies = copies.parse().ok().filter(|copies| *copies > 0)?;
+    match kind {
+        "n" => Some(Raid10Layout { near: copies, ..layout }),
+        "f" => Some(Raid10Layout { far: copies, offset: false, ..layout }),
+        "o" => Some(Raid10Layout { far: copies, offset: true, ..layout }),
         _ => None,
     }
 }
 
-/// The name as mdadm takes it; RAID10 as `near=2`, `far=2`, `offset=2` like mdadm prints it.
+/// The name as mdadm takes it; RAID10 as `near=2`, `far=2`, `offset=2` like mdadm prints it, and the
+/// far sets, which mdadm does not tell apart.
 impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let named = |f: &mut fmt::Formatter<'_>, level, number| {
@@ -366,8 +395,12 @@ fn fmt_raid10(layout: Raid10Layout, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "near={}", layout.near)?;
         comma = ", ";
     }
-    if layout.far != 1 {
+    if layout.far != 1 || layout.offset {
         write!(f, "{comma}{}={}", if layout.offset { "offset" } else { "far" }, layout.far)?;
     }
-    Ok(())
+    match layout.far_sets {
+        FarSets::Whole => Ok(()),
+        FarSets::Broken => f.write_str(", sets=broken"),
+        FarSets::Improved => f.write_str(", sets=improved"),
+    }
 }

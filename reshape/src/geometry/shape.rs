@@ -70,6 +70,14 @@ pub enum BadShape {
         /// Members.
         disks: u32,
     },
+    /// Two chunks in one place.
+    #[error("RAID10 with {layout} puts different chunks into one place on {disks} members")]
+    Collision {
+        /// The layout.
+        layout: Layout,
+        /// Members.
+        disks: u32,
+    },
     /// The members hold no whole chunk.
     #[error("the members are too small: {component} each, less than one chunk of {chunk}")]
     TooSmall {
@@ -212,6 +220,16 @@ impl Geometry {
         Sectors::new(self.sectors)
     }
 
+    /// Members of a stripe that hold data; `None` where data does not lie in stripes: linear, RAID1
+    /// and RAID10.
+    pub fn data_disks(&self) -> Option<u32> {
+        match &self.kind {
+            Kind::Zones(..) => Some(self.disks),
+            Kind::Parity(stripes) => Some(stripes.data_disks()),
+            Kind::Linear(_) | Kind::Mirror | Kind::Copies(_) => None,
+        }
+    }
+
     /// RAID4/5/6: the stripes.
     pub fn stripes(&self) -> Option<&Stripes> {
         match &self.kind {
@@ -280,7 +298,75 @@ impl Geometry {
 
     /// What is at member sector `sector` of `slot`.
     pub fn on(&self, slot: Slot, sector: MemberSector) -> On {
-        self.data_on(slot.get(), sector.get()).unwrap_or(On::Unused)
+        match self.data_on(slot.get(), sector.get()) {
+            // The last chunks of a RAID0 can be out of sight.
+            Some(On::Data(array)) if array.get() >= self.sectors => On::Unused,
+            Some(on) => on,
+            None => On::Unused,
+        }
+    }
+
+    /// What is at member sector `sector` of `slot`, and for how many sectors, at least 1, that goes
+    /// on: data with array sectors that follow each other; parity to the end of its chunk.
+    pub fn on_run(&self, slot: Slot, sector: MemberSector) -> (On, Sectors) {
+        let (on, at) = (self.on(slot, sector), sector.get());
+        let end = match &self.kind {
+            Kind::Linear(starts) => usize::try_from(slot.get()).ok().and_then(|member| {
+                starts.get(member + 1).zip(starts.get(member)).map(|(end, start)| end - start)
+            }),
+            Kind::Mirror => Some(self.sectors),
+            Kind::Zones(..) | Kind::Parity(_) | Kind::Copies(_) => {
+                (at - at % self.chunk).checked_add(self.chunk)
+            }
+        };
+        // Behind the end of a member nothing follows.
+        let left = end.and_then(|end| end.checked_sub(at)).filter(|&left| left > 0);
+        (on, Sectors::new(left.unwrap_or(u64::MAX - at).max(1)))
+    }
+
+    /// How many separate parts of a member a range of the array can lie in.
+    pub(super) fn parts(&self) -> usize {
+        match &self.kind {
+            Kind::Linear(_) | Kind::Mirror | Kind::Parity(_) => 1,
+            Kind::Zones(_, zones) => zones.len(),
+            Kind::Copies(mirrors) => mirrors.parts(),
+        }
+    }
+
+    /// Where on a member part number `part` of a range of the array can lie: its first sector, and
+    /// the one behind its last. The range is not empty and lies in the array.
+    pub(super) fn window(&self, (from, end): (u64, u64), slot: Slot, part: usize) -> (u64, u64) {
+        // Whole rows of `width` chunks in the array, of one chunk on the member.
+        let rows = |from: u64, end: u64, width: u64| {
+            let row = self.chunk * width;
+            (from / row * self.chunk, end.div_ceil(row) * self.chunk)
+        };
+        match &self.kind {
+            Kind::Linear(starts) => {
+                let member = usize::try_from(slot.get()).unwrap_or(usize::MAX);
+                let start = starts.get(member).copied().unwrap_or(self.sectors);
+                (from.saturating_sub(start), end.saturating_sub(start))
+            }
+            Kind::Zones(_, zones) => match zones.get(part) {
+                Some(zone) if zone.slots.contains(&slot.get()) => {
+                    let (from, end) = (from.max(zone.start), end.min(zone.end));
+                    let width = u64::try_from(zone.slots.len()).unwrap_or(u64::MAX);
+                    if from >= end {
+                        return (0, 0);
+                    }
+                    let (first, behind) = rows(from - zone.start, end - zone.start, width);
+                    (zone.member_start + first, zone.member_start + behind)
+                }
+                Some(_) | None => (0, 0),
+            },
+            Kind::Mirror => (from, end),
+            Kind::Parity(stripes) => rows(from, end, u64::from(stripes.data_disks())),
+            Kind::Copies(mirrors) => {
+                let (first, behind) =
+                    mirrors.rows(from / self.chunk, end.div_ceil(self.chunk), part);
+                (first * self.chunk, behind * self.chunk)
+            }
+        }
     }
 
     fn data_on(&self, slot: u32, sector: u64) -> Option<On> {
@@ -294,11 +380,12 @@ impl Geometry {
                 let at = starts.get(member)?.checked_add(sector)?;
                 (at < *starts.get(member + 1)?).then(|| data(at))
             }
-            Kind::Zones(layout, zones) => zones
-                .iter()
-                .filter(|zone| zone.slots.contains(&slot) && zone.member_start <= sector)
-                .find_map(|zone| zone.sector_at(slot, sector, self.chunk, *layout))
-                .map(data),
+            Kind::Zones(layout, zones) => {
+                // The last zone that begins before; the last of all ends with the largest member.
+                let behind = zones.partition_point(|zone| zone.member_start <= sector);
+                let zone = zones.get(behind.checked_sub(1)?).filter(|_| sector < self.component)?;
+                zone.sector_at(slot, sector, self.chunk, *layout).map(data)
+            }
             Kind::Mirror => (sector < self.sectors).then(|| data(sector)),
             Kind::Parity(stripes) => {
                 if sector >= self.component {
@@ -318,6 +405,17 @@ impl Geometry {
                 let chunk = mirrors.chunk_at(slot, sector / self.chunk)?;
                 Some(data(chunk * self.chunk + sector % self.chunk))
             }
+        }
+    }
+
+    /// How many members can be missing, whichever they are, with everything still there to be read
+    /// or computed.
+    pub fn tolerance(&self) -> u32 {
+        match &self.kind {
+            Kind::Linear(_) | Kind::Zones(..) => 0,
+            Kind::Mirror => self.disks.saturating_sub(1),
+            Kind::Parity(stripes) => stripes.parity_disks(),
+            Kind::Copies(mirrors) => mirrors.tolerance(),
         }
     }
 
@@ -441,6 +539,9 @@ fn raid10(shape: &Shape<'_>) -> Result<(u64, u64, Kind), BadShape> {
     }
     let rows = shape.component.get() / shape.chunk.get();
     let mirrors = Mirrors::new(layout, disks, rows);
+    if !mirrors.is_sound() {
+        return Err(BadShape::Collision { layout: shape.layout, disks });
+    }
     let sectors = mirrors.chunks().checked_mul(shape.chunk.get()).ok_or(BadShape::TooLarge)?;
     Ok((rows * shape.chunk.get(), sectors, Kind::Copies(mirrors)))
 }

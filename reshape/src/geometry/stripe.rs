@@ -95,7 +95,7 @@ impl Stripes {
         self.disks - self.parity_disks()
     }
 
-    /// After so many stripes the parts are where they were.
+    /// After so many stripes, and not before, the parts are where they were.
     pub fn period(&self) -> u32 {
         let fixed = |layout| matches!(layout, Raid5Layout::ParityFirst | Raid5Layout::ParityLast);
         match self.layout {

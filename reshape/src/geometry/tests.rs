@@ -8,7 +8,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::units::{ArraySector, MemberSector, Slot};
 
-fn geometry(level: Level, layout: u32, chunk: u64, disks: u32, component: u64) -> Geometry {
+pub(super) fn geometry(
+    level: Level,
+    layout: u32,
+    chunk: u64,
+    disks: u32,
+    component: u64,
+) -> Geometry {
     let layout = Layout::from_md(level, layout).expect("a layout");
     let sizes = vec![Sectors::new(component); usize::try_from(disks).expect("small")];
     Geometry::new(&Shape {
@@ -202,7 +208,7 @@ fn raid5_chunks_are_those_of_the_table() {
 }
 
 /// Every level and layout, small.
-fn any_geometry() -> impl Strategy<Value = Geometry> {
+pub(super) fn any_geometry() -> impl Strategy<Value = Geometry> {
     let parity = (0..6_u32, 2..9_u32).prop_map(|(layout, disks)| (Level::Raid5, layout, disks));
     let six = proptest::sample::select(vec![0_u32, 1, 2, 3, 4, 5, 8, 9, 10, 16, 17, 18, 19, 20]);
     let six = (six, 4..9_u32).prop_map(|(layout, disks)| (Level::Raid6, layout, disks));
@@ -311,9 +317,175 @@ fn a_layout_comes_back_from_its_number_and_its_name() {
             assert_eq!(Layout::parse(level, &layout.to_string()), Ok(layout));
         }
     }
-    for (name, number) in [("n2", 0x102), ("f3", 0x301), ("o2", 0x10201)] {
+    for (name, number) in [("n2", 0x102), ("f3", 0x301), ("o2", 0x10201), ("0x40201", 0x40201)] {
         assert_eq!(Layout::parse(Level::Raid10, name).map(Layout::to_md), Ok(number));
+    }
+    for number in [0x102, 0x103, 0x201, 0x10201, 0x10101, 0x202, 0x10202, 0x20201, 0x40201] {
+        let layout = Layout::from_md(Level::Raid10, number).expect("a layout");
+        assert_eq!(Layout::parse(Level::Raid10, &layout.to_string()), Ok(layout), "{layout}");
+    }
+    for name in ["", "n", "n0", "n256", "x2", "ü2", "near", "near=", "near=2,far=2", "0x80102"] {
+        assert!(Layout::parse(Level::Raid10, name).is_err(), "{name}");
+    }
+    for number in 0..3 {
+        let layout = Layout::from_md(Level::Raid0, number).expect("a layout");
+        assert_eq!(Layout::parse(Level::Raid0, &number.to_string()), Ok(layout));
     }
     assert_eq!(Layout::parse(Level::Raid5, "left-symmetric-6").ok(), None);
     assert_eq!(Layout::from_md(Level::Raid10, 0x80102).ok(), None);
+}
+
+#[test]
+fn layouts_that_make_chunks_meet_are_refused() {
+    // Near copies that run over into a row of offset copies; far sets that do not close.
+    for (layout, disks) in [(0x10202, 5), (0x40202, 9)] {
+        let layout = Layout::from_md(Level::Raid10, layout).expect("a layout");
+        let shape = Shape {
+            level: Level::Raid10,
+            layout,
+            chunk: Sectors::new(8),
+            raid_disks: disks,
+            component: Sectors::new(800),
+            member_sizes: &[],
+        };
+        assert_eq!(Geometry::new(&shape), Err(BadShape::Collision { layout, disks }));
+    }
+    // The same layouts are sound where they come out even.
+    let _ = geometry(Level::Raid10, 0x10202, 8, 6, 800);
+    let _ = geometry(Level::Raid10, 0x40202, 8, 8, 800);
+}
+
+#[test]
+fn stripes_repeat_after_their_period_and_not_before() {
+    let layouts = Raid5Layout::ALL.map(Layout::Raid5).into_iter();
+    for layout in layouts.chain(Raid6Layout::all().map(Layout::Raid6)) {
+        let level = if matches!(layout, Layout::Raid5(_)) { Level::Raid5 } else { Level::Raid6 };
+        let shape = geometry(level, layout.to_md(), 8, 6, 800);
+        let stripes = shape.stripes().expect("stripes");
+        let parts =
+            |stripe| (0..6).map(|slot| stripes.part(stripe, Slot::new(slot))).collect::<Vec<_>>();
+        let first = (1..20).find(|stripe| parts(*stripe) == parts(0));
+        assert_eq!(first, Some(u64::from(stripes.period())), "{layout}");
+    }
+}
+
+#[test]
+fn any_so_many_members_can_be_missing_and_no_more() {
+    for (level, layout, disks) in [
+        (Level::Raid0, 1, 4),
+        (Level::Raid1, 0, 4),
+        (Level::Raid4, 0, 4),
+        (Level::Raid5, 2, 4),
+        (Level::Raid6, 2, 5),
+        (Level::Raid10, 0x102, 4),
+        (Level::Raid10, 0x103, 5),
+        (Level::Raid10, 0x201, 5),
+        (Level::Raid10, 0x40201, 6),
+        (Level::Raid10, 0x20301, 6),
+        (Level::Raid10, 0x202, 6),
+    ] {
+        let shape = geometry(level, layout, 8, disks, 800);
+        let survives = |missing: u32| {
+            let mut sets = (0..1_u32 << disks).filter(|set| set.count_ones() == missing);
+            sets.all(|set| shape.enough(|slot| set >> slot.get() & 1 == 0))
+        };
+        let most = (0..=disks).take_while(|missing| survives(*missing)).last();
+        assert_eq!(most, Some(shape.tolerance()), "{level} {layout:#x}");
+    }
+}
+
+#[test]
+fn md_asks_for_neighbours_where_far_sets_need_none() {
+    let without = |layout, missing: [u32; 2]| {
+        let shape = geometry(Level::Raid10, layout, 8, 4, 800);
+        let present = |slot: Slot| !missing.contains(&slot.get());
+        let mirrors = shape.mirrors().expect("copies");
+        (shape.enough(present), mirrors.enough_for_md(|slot| present(Slot::new(slot))))
+    };
+    assert_eq!(without(0x201, [1, 2]), (false, false));
+    assert_eq!(without(0x201, [0, 2]), (true, true));
+    assert_eq!(without(0x40201, [1, 2]), (true, false), "copies are on 0 and 1, and on 2 and 3");
+    assert_eq!(without(0x40201, [0, 1]), (false, false));
+}
+
+#[test]
+fn the_end_of_a_raid0_that_is_out_of_sight_holds_nothing() {
+    let sizes = [14304, 16368, 22512].map(Sectors::new);
+    let shape = Geometry::new(&Shape {
+        level: Level::Raid0,
+        layout: Layout::Raid0(Raid0Layout::Original),
+        chunk: Sectors::new(48),
+        raid_disks: 3,
+        component: Sectors::ZERO,
+        member_sizes: &sizes,
+    });
+    let shape = shape.expect("a shape");
+    let last = shape.at(ArraySector::new(53087)).expect("inside").places[0];
+    assert_eq!(shape.on(last.slot, last.sector), On::Data(ArraySector::new(53087)));
+    let next = MemberSector::new(last.sector.get() + 1);
+    assert_eq!(shape.on(last.slot, next), On::Unused);
+    assert_eq!(shape.at(ArraySector::new(53088)), None);
+}
+
+proptest! {
+    #[test]
+    fn raid0_zones_go_both_ways_for_all(
+        sizes in proptest::collection::vec(0..90_u64, 1..7), chunk in 1_u64..4, layout in 1..3_u32,
+    ) {
+        let chunk = chunk * 8;
+        let disks = u32::try_from(sizes.len()).expect("few");
+        let sectors: Vec<_> = sizes.iter().copied().map(Sectors::new).collect();
+        let Ok(shape) = Geometry::new(&Shape {
+            level: Level::Raid0,
+            layout: Layout::from_md(Level::Raid0, layout).expect("a layout"),
+            chunk: Sectors::new(chunk),
+            raid_disks: disks,
+            component: Sectors::ZERO,
+            member_sizes: &sectors,
+        }) else {
+            prop_assert!(sizes.iter().all(|size| size / chunk == 0));
+            return Ok(());
+        };
+        // Chunk by chunk: rows from the top, each over the members that reach so far.
+        let mut order = Vec::new();
+        for row in 0..12 {
+            let in_row: Vec<_> = (0..disks).zip(&sizes).filter(|(_, size)| *size / chunk > row)
+                .map(|(slot, _)| slot).collect();
+            let first = order.len();
+            for turn in 0..in_row.len() {
+                let column = if layout == 1 { first + turn } else { turn };
+                order.push((in_row[column % in_row.len()], row));
+            }
+        }
+        let mut used = HashMap::new();
+        for (number, (slot, row)) in (0_u64..).zip(order) {
+            let sector = ArraySector::new(number * chunk);
+            let Some(at) = shape.at(sector) else { break };
+            let place = at.places[0];
+            prop_assert_eq!((place.slot.get(), place.sector.get()), (slot, row * chunk));
+            prop_assert_eq!(shape.on(place.slot, place.sector), On::Data(sector));
+            used.insert((slot, row), number);
+        }
+        for slot in 0..disks {
+            for row in 0..13 {
+                let on = shape.on(Slot::new(slot), MemberSector::new(row * chunk));
+                let is_used = used.contains_key(&(slot, row));
+                prop_assert_eq!(matches!(on, On::Data(_)), is_used, "{} {}", slot, row);
+            }
+        }
+    }
+
+    #[test]
+    fn on_goes_on_as_it_says_for_all(shape in any_geometry(), slot in 0..10_u32, at in 0..250_u64) {
+        let slot = Slot::new(slot);
+        let (on, len) = shape.on_run(slot, MemberSector::new(at));
+        prop_assert!(len.get() >= 1);
+        for step in 0..len.get().min(250) {
+            let expected = match on {
+                On::Data(array) => On::Data(ArraySector::new(array.get() + step)),
+                same @ (On::P { .. } | On::Q { .. } | On::Unused) => same,
+            };
+            prop_assert_eq!(shape.on(slot, MemberSector::new(at + step)), expected);
+        }
+    }
 }

@@ -60,10 +60,12 @@ impl Zone {
         let within = sector.checked_sub(self.member_start)?;
         let row = self.start + within / chunk * chunk * width;
         // Which of the row's chunks is this member's.
-        let found = (0..width)
-            .map(|n| row + n * chunk)
-            .find(|start| self.at(*start, chunk, layout).0 == slot)?;
-        let sector = found + within % chunk;
+        let column = u64::try_from(self.slots.binary_search(&slot).ok()?).ok()?;
+        let turn = match layout {
+            Raid0Layout::Original => (column + width - self.start / chunk % width) % width,
+            Raid0Layout::Alternate | Raid0Layout::Unspecified => column,
+        };
+        let sector = row + turn * chunk + within % chunk;
         (sector < self.end).then_some(sector)
     }
 }
