@@ -15,22 +15,36 @@
 //! | RAID4, 5, 6 | stripes with one or two parity chunks | `stripe.rs` |
 //! | RAID10 | copies of chunks | `raid10.rs` |
 //!
+//! On top of the map stand ranges (`runs.rs`), an array that is half moved (`moving.rs`), changes of
+//! the level that move nothing (`takeover.rs`), what a reshape overwrites while it still needs it
+//! (`critical.rs`), and pictures (`drawing.rs`). The rules are in `docs/formats/geometry.md`.
+//!
 //! Member sectors count from the data offset; data offsets are not known here.
 
+mod critical;
+mod drawing;
 mod layout;
 mod level;
+mod moving;
 mod raid10;
+mod runs;
 mod shape;
 mod stripe;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod zones;
 
+pub use critical::{Critical, NoUnit, critical_section, least_offset_change, unit, working_unit};
+pub use drawing::{Cell, Drawing};
 pub use layout::{
     FarSets, Layout, Raid0Layout, Raid5Layout, Raid6Layout, Raid10Layout, UnknownLayout,
 };
 pub use level::{Level, UnknownLevel};
+pub use moving::{Direction, Moving, Side, Sides};
 pub use raid10::{Copies, Copy, Mirrors};
+pub use runs::{MemberRun, MemberRuns, OutsideArray, Run, Runs};
 pub use shape::{At, BadShape, Geometry, MAX_DISKS, On, Place, Shape};
 pub use stripe::{Part, Stripes};
+pub use takeover::{Members, NoTakeover, Takeover, takeover};
 pub use zones::Zone;
