@@ -15,9 +15,9 @@
 //! | RAID4, 5, 6 | stripes with one or two parity chunks | `stripe.rs` |
 //! | RAID10 | copies of chunks | `raid10.rs` |
 //!
-//! On top of the map stand ranges (`runs.rs`), an array that is half moved (`moving.rs`), changes of
-//! the level that move nothing (`takeover.rs`), what a reshape overwrites while it still needs it
-//! (`critical.rs`), and pictures (`drawing.rs`). The rules are in `docs/formats/geometry.md`.
+//! On top of the map stand ranges (`runs.rs`), changes of the level that move nothing
+//! (`takeover.rs`), what a reshape overwrites while it still needs it (`critical.rs`), and pictures
+//! (`drawing.rs`). The rules are in `docs/formats/geometry.md`.
 //!
 //! Member sectors count from the data offset; data offsets are not known here.
 
@@ -25,7 +25,6 @@ mod critical;
 mod drawing;
 mod layout;
 mod level;
-mod moving;
 mod raid10;
 mod runs;
 mod shape;
@@ -41,7 +40,6 @@ pub use layout::{
     FarSets, Layout, Raid0Layout, Raid5Layout, Raid6Layout, Raid10Layout, UnknownLayout,
 };
 pub use level::{Level, UnknownLevel};
-pub use moving::{Direction, Moving, Side, Sides};
 pub use raid10::{Copies, Copy, Mirrors};
 pub use runs::{MemberRun, MemberRuns, OutsideArray, Run, Runs};
 pub use shape::{At, BadShape, Geometry, MAX_DISKS, On, Place, Shape};
