@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use kcopy::{Device, Extent, Job};
 
-use crate::assemble::{Assembly, Candidate, MemberState, after_the_end};
+use crate::assemble::{Assembly, Candidate, MemberState, after_the_end, was_elsewhere};
 use crate::metadata::{Bitmap, DoesNotFit, Features, Misplaced, Role, Superblock, Timestamp, Uuid};
 use crate::mover::{MoveError, Mover, Supply, check_written};
 use crate::units::Slot;
@@ -321,7 +321,9 @@ fn adopt(freshest: &Superblock, own: &Superblock, member: bool) -> Result<Superb
                 Some(reshape) if ended => adopted.shift_data(reshape.new_offset)?,
                 Some(_) | None => {}
             }
-            let filling = member && !ended && is_new(freshest, own.dev_number());
+            let unknown = |slot| was_elsewhere(&Superblock::V1(own.clone()), freshest, slot);
+            let filling =
+                member && !ended && slot_of(freshest, own.dev_number()).is_some_and(unknown);
             let start = filling.then(|| crate::units::MemberSector::new(0));
             adopted.set_recovery_offset(own.recovery_offset().filter(|_| !ended).or(start));
         }
@@ -334,9 +336,10 @@ fn adopt(freshest: &Superblock, own: &Superblock, member: bool) -> Result<Superb
     Ok(adopted)
 }
 
-/// Whether a device is one of those that the recorded reshape adds.
-fn is_new(freshest: &Superblock, number: u32) -> bool {
-    let before = freshest.reshape().and_then(|reshape| reshape.raid_disks_old());
-    let role = freshest.role_of(number);
-    matches!((role, before), (Some(Role::Active(slot)), Some(before)) if slot.get() >= before)
+/// The slot that a superblock gives to the device `number`.
+fn slot_of(superblock: &Superblock, number: u32) -> Option<Slot> {
+    match superblock.role_of(number)? {
+        Role::Active(slot) => Some(slot),
+        Role::Spare | Role::Faulty | Role::Journal | Role::Reserved(_) => None,
+    }
 }

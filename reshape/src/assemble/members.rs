@@ -135,12 +135,22 @@ fn recovering(superblock: &Superblock, freshest: &Superblock, slot: Slot) -> Opt
     if let Some(to) = superblock.recovery_offset() {
         return Some(to);
     }
+    if was_elsewhere(superblock, freshest, slot) {
+        return Some(MemberSector::new(0));
+    }
     // Version 0.90 has no such field: a member that a reshape adds is good as far as it has come.
     let reshape = freshest.reshape()?;
     let added = matches!(superblock, Superblock::V0(_))
         && reshape.raid_disks_old().is_some_and(|old| slot.get() >= old);
     let data = reshape.raid_disks_new.checked_sub(freshest.level()?.parity_disks())?;
     added.then(|| MemberSector::new(reshape.position.get().checked_div(data.into()).unwrap_or(0)))
+}
+
+/// Whether a superblock one event behind knows nothing of the slot that the freshest gives its device:
+/// nothing on it counts, unless the slot is one that a reshape adds.
+pub(crate) fn was_elsewhere(superblock: &Superblock, freshest: &Superblock, slot: Slot) -> bool {
+    let before = freshest.reshape().and_then(|reshape| reshape.raid_disks_old());
+    superblock.role() != Role::Active(slot) && before.is_none_or(|before| slot.get() < before)
 }
 
 /// Whether a superblock one event behind is the one before the reshape that the freshest records,

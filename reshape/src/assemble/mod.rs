@@ -23,8 +23,8 @@ use crate::geometry::{BadShape, Geometry, Layout, Level, Raid0Layout, Shape, Unk
 use crate::metadata::{ArrayName, Features, Reshape, Resync, Superblock, Timestamp, Uuid, Version};
 use crate::units::Slot;
 
-pub(crate) use members::after_the_end;
 pub use members::{Member, MemberState};
+pub(crate) use members::{after_the_end, was_elsewhere};
 pub use state::{State, WhyNot, WhyNotWrite};
 
 /// A device with the superblock that was found on it.

@@ -12,6 +12,7 @@
 //! anything of it is written.
 
 mod backup_file;
+mod ongoing;
 mod restore;
 mod start;
 mod window;
@@ -24,16 +25,18 @@ use kcopy::{Job, Outcome};
 
 use crate::array::{Array, ArrayError, Range, Record, RecordError, View};
 use crate::geometry::Geometry;
-use crate::machine::{Action, BadPosition, Event, Machine, Span, State, WindowId};
+use crate::machine::{Action, BadPosition, Event, Machine, State, WindowId};
 use crate::metadata::{Direction, Superblock, Timestamp};
 use crate::mover::{MoveError, Mover};
 use crate::units::{ArraySector, MemberSector, Slot};
 
 pub use backup_file::BackupFile;
+pub use ongoing::{BackupVerdict, Ongoing, Turned};
 pub use restore::restore;
 pub use start::{Restripe, begin, finish};
+pub use window::{Contradiction, Witness};
 
-use window::{Contradiction, Window};
+use window::{Reading, Window};
 
 /// Why a reshape does not go on. What was recorded last holds.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +82,18 @@ pub enum ExecError {
     /// A flush failed: what was written before it may be lost, the position is not recorded.
     #[error("a member cannot be flushed: {0}")]
     Flush(MoveError),
+    /// No reshape is recorded.
+    #[error("no reshape is recorded")]
+    NoReshape,
+    /// It cannot be turned around.
+    #[error(transparent)]
+    Revert(#[from] crate::metadata::RevertError),
+    /// A device that was a member a moment ago.
+    #[error(transparent)]
+    NoMember(#[from] crate::array::NoMember),
+    /// Members that do not belong together.
+    #[error(transparent)]
+    Refusal(#[from] crate::assemble::Refusal),
     /// The recorded position is none that this reshape can have.
     #[error(transparent)]
     Position(#[from] BadPosition),
@@ -92,6 +107,30 @@ pub enum ExecError {
     #[error(transparent)]
     Move(#[from] MoveError),
 }
+
+/// What becomes of old stripes that contradict their parity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Doubt {
+    /// The run stops before anything of the window is written.
+    #[default]
+    Stop,
+    /// Their data counts, their parity does not.
+    GoOn,
+}
+
+/// How an [`Executor`] works.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Where the critical section is saved.
+    pub backup: Option<BackupFile>,
+    /// What becomes of stripes that contradict their parity.
+    pub doubt: Doubt,
+    /// Where to stop, a multiple of the track's unit; `None`: at the end.
+    pub until: Option<ArraySector>,
+}
+
+/// Seconds after which a position is recorded, whether it has to be or not.
+const CHECKPOINT_SECONDS: u64 = 5;
 
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +155,10 @@ pub struct Executor<'a> {
     backup: Option<BackupFile>,
     windows: HashMap<WindowId, Arc<Window>>,
     flights: slab::Slab<Flight>,
+    doubt: Doubt,
     clock: fn() -> Timestamp,
+    /// When the last position was recorded.
+    recorded_at: Timestamp,
 }
 
 /// A job on its way.
@@ -130,6 +172,8 @@ struct Flight {
 impl<'a> Executor<'a> {
     /// An executor at the position that the superblocks record.
     ///
+    /// Without a backup in `options` it stops where one is needed.
+    ///
     /// # Errors
     ///
     /// A position that this reshape cannot have.
@@ -138,16 +182,33 @@ impl<'a> Executor<'a> {
         restripe: Restripe,
         (old, new): (View, View),
         record: &'a mut Record,
-        backup: Option<BackupFile>,
+        options: Options,
         clock: fn() -> Timestamp,
     ) -> Result<Self, ExecError> {
+        let Options { backup, doubt, until } = options;
         let reshape = record.entries().iter().find_map(|entry| entry.superblock.reshape());
         let position = reshape.map_or_else(|| restripe.track.position(0), |r| r.position);
         let limits = restripe.limits(backup.as_ref().map(BackupFile::section));
         let claimed = backup.as_ref().map(BackupFile::claimed).unwrap_or_default();
-        let machine = Machine::new(restripe.track, limits, position, claimed)?;
+        let mut machine = Machine::new(restripe.track, limits, position, claimed)?;
+        if let Some(until) = until {
+            machine.stop_at(until);
+        }
         let (windows, flights) = (HashMap::new(), slab::Slab::new());
-        Ok(Self { mover, machine, restripe, old, new, record, backup, windows, flights, clock })
+        Ok(Self {
+            mover,
+            machine,
+            restripe,
+            old,
+            new,
+            record,
+            backup,
+            windows,
+            flights,
+            doubt,
+            clock,
+            recorded_at: clock(),
+        })
     }
 
     /// How far it is.
@@ -183,6 +244,9 @@ impl<'a> Executor<'a> {
         loop {
             while let Some(action) = self.machine.poll() {
                 self.begin(action)?;
+                if matches!(action, Action::Record(_)) && !go_on(self.progress()) {
+                    self.machine.stop();
+                }
             }
             if self.flights.is_empty() {
                 return match self.machine.state() {
@@ -203,6 +267,10 @@ impl<'a> Executor<'a> {
             let Some(flight) = self.flights.try_remove(key) else { continue };
             let event = self.end(&flight, &done.outcome)?;
             self.machine.handle(event);
+            let waited = (self.clock)().seconds.saturating_sub(self.recorded_at.seconds);
+            if waited >= CHECKPOINT_SECONDS {
+                self.machine.record_soon();
+            }
             if !go_on(self.progress()) {
                 self.machine.stop();
             }
@@ -222,12 +290,19 @@ impl<'a> Executor<'a> {
             Action::Read(id, span) => {
                 let window = Arc::new(Window::new(span));
                 self.windows.insert(id, Arc::clone(&window));
-                let Some(job) = window::read_job(&self.old, &window)? else {
-                    // Nothing of the old array lies there: the window is zeros.
-                    self.machine.handle(Event::Read(id));
-                    return Ok(());
-                };
-                (job, Vec::new())
+                match window::reading(&self.old, &window)? {
+                    Reading::Rows(job) => (job, Vec::new()),
+                    Reading::Piecewise => {
+                        self.read_piecewise(&window)?;
+                        self.machine.handle(Event::Read(id));
+                        return Ok(());
+                    }
+                    // The window is zeros.
+                    Reading::Nothing => {
+                        self.machine.handle(Event::Read(id));
+                        return Ok(());
+                    }
+                }
             }
             Action::Write(id, span) => {
                 let window = self.windows.get(&id).ok_or(ArrayError::Inconsistent)?;
@@ -281,7 +356,7 @@ impl<'a> Executor<'a> {
     fn end(&mut self, flight: &Flight, outcome: &Outcome) -> Result<Event, ExecError> {
         let fault = outcome.destinations.iter().find_map(|destination| destination.error);
         match flight.action {
-            Action::Read(id, span) => self.window_read(id, span, outcome),
+            Action::Read(id, _) => self.window_read(id, outcome),
             Action::Write(id, _) => {
                 self.windows.remove(&id);
                 self.window_written(&flight.slots, outcome)?;
@@ -311,30 +386,31 @@ impl<'a> Executor<'a> {
     }
 
     /// A window's old stripes are in memory, or some of them could not be read.
-    fn window_read(
-        &mut self,
-        id: WindowId,
-        span: Span,
-        outcome: &Outcome,
-    ) -> Result<Event, ExecError> {
-        let window = self.windows.get(&id).ok_or(ArrayError::Inconsistent)?;
+    fn window_read(&mut self, id: WindowId, outcome: &Outcome) -> Result<Event, ExecError> {
+        let window = self.windows.get(&id).cloned().ok_or(ArrayError::Inconsistent)?;
         if outcome.read.is_some() {
-            // A bad sector: sector by sector, from whoever has it.
-            let content = self.old.geometry().sectors().get();
-            let end = (span.start.get() + span.sectors).min(content);
-            let range = Range::new(span.start.get(), end - span.start.get());
-            let array = Array::of(self.old.clone());
-            let (bytes, report) = array.read(self.mover, range)?;
-            if let Some(range) = report.unreadable.first() {
-                return Err(ExecError::Unreadable { range: *range });
-            }
-            window.put(span.start, &bytes);
+            self.read_piecewise(&window)?;
             return Ok(Event::Read(id));
         }
-        if let Some(contradiction) = window.contradiction() {
-            return Err(ExecError::Contradiction { contradiction });
+        match (window.contradiction(), self.doubt) {
+            (Some(contradiction), Doubt::Stop) => Err(ExecError::Contradiction { contradiction }),
+            (Some(_), Doubt::GoOn) | (None, _) => Ok(Event::Read(id)),
         }
-        Ok(Event::Read(id))
+    }
+
+    /// Reads a window sector by sector, from whoever has it, computing what nobody has.
+    fn read_piecewise(&mut self, window: &Window) -> Result<(), ExecError> {
+        let span = window.span();
+        let content = self.old.geometry().sectors().get();
+        let end = (span.start.get() + span.sectors).min(content);
+        let range = Range::new(span.start.get(), end.saturating_sub(span.start.get()));
+        let array = Array::of(self.old.clone());
+        let (bytes, report) = array.read(self.mover, range)?;
+        if let Some(range) = report.unreadable.first() {
+            return Err(ExecError::Unreadable { range: *range });
+        }
+        window.put(span.start, &bytes);
+        Ok(())
     }
 
     /// Members that failed a write leave the array before anything is recorded.
@@ -367,6 +443,7 @@ impl<'a> Executor<'a> {
 
     fn record_position(&mut self, position: ArraySector) -> Result<(), ExecError> {
         let now = (self.clock)();
+        self.recorded_at = now;
         record_position(self.mover, self.record, &self.restripe, position, now)
     }
 }

@@ -8,7 +8,7 @@ use crate::geometry::Geometry;
 use crate::machine::{Backup, Limits, Rows, Track};
 use crate::metadata::{Direction, DoesNotFit, Reshape, Resync, Role, Superblock, Timestamp};
 use crate::mover::Mover;
-use crate::units::{MemberSector, Slot};
+use crate::units::{ArraySector, MemberSector, Slot};
 
 /// Memory for windows, all together, in bytes.
 const WINDOW_MEMORY: u64 = 64 << 20;
@@ -49,13 +49,22 @@ impl Restripe {
             Direction::Backwards => shifts.iter().copied().min(),
         };
         let unit = old.chunk().get().max(new.chunk().get());
+        // What is walked is whole chunks of both geometries, as for the kernel.
+        let rounded = |geometry: &Geometry| match geometry.stripes() {
+            Some(stripes) => {
+                let data = u64::from(stripes.data_disks());
+                geometry.sectors().get() / data / unit * unit * data
+            }
+            None => geometry.sectors().get(),
+        };
+        let (before_sectors, total) = (rounded(&old), rounded(&new));
         let track = Track {
             old: before,
             new: after,
             direction,
             shift: worst.unwrap_or(0).into(),
-            total: new.sectors().get(),
-            content: old.sectors().get().min(new.sectors().get()),
+            total,
+            content: before_sectors.min(total),
             unit: unit * after.width / after.copies.max(1),
         };
         Ok(Self { old, new, track, shifts })
@@ -107,6 +116,13 @@ impl Restripe {
         (share / unit * unit).max(unit)
     }
 
+    /// Whether a copy elsewhere is needed somewhere from `position` on.
+    pub fn needs_backup_from(&self, position: ArraySector) -> bool {
+        let critical = self.track.critical();
+        let distance = self.track.distance(position).unwrap_or(self.track.total);
+        distance < critical.end
+    }
+
     /// The machine's bounds with a backup of sections of that length, or without one.
     pub(super) fn limits(&self, section: Option<Sectors>) -> Limits {
         let backup =
@@ -138,8 +154,8 @@ fn rows(geometry: &Geometry) -> Option<Rows> {
 
 /// Records the reshape on every member: from here on the array is one that is being reshaped.
 ///
-/// Members that the reshape adds (entries of `record` with role spare, `added` in the order of their
-/// new slots) get their slots.
+/// `added` are devices, entries of `record` with role spare, and the slots they get: those behind the
+/// old ones, or one that was empty. Nothing on them counts yet.
 ///
 /// # Errors
 ///
@@ -148,7 +164,7 @@ pub fn begin(
     mover: &mut Mover,
     record: &mut Record,
     restripe: &Restripe,
-    added: &[u32],
+    added: &[(u32, Slot)],
     now: Timestamp,
 ) -> Result<(), ExecError> {
     let (old, new) = (&restripe.old, &restripe.new);
@@ -168,20 +184,23 @@ pub fn begin(
             .unwrap_or(0),
     };
     record.commit(mover, now, |superblock| {
-        let mut slots = (old.raid_disks()..).map(Slot::new);
-        for (number, slot) in added.iter().zip(&mut slots) {
+        for (number, slot) in added {
             match superblock {
                 Superblock::V1(superblock) => {
                     if superblock.max_dev() <= *number {
                         superblock.set_max_dev(number + 1)?;
                     }
-                    superblock.set_role(*number, Role::Active(slot))?;
+                    superblock.set_role(*number, Role::Active(*slot))?;
                 }
-                Superblock::V0(superblock) => superblock.set_filling(*number, slot)?,
+                Superblock::V0(superblock) => superblock.set_filling(*number, *slot)?,
             }
         }
+        // One in a slot behind the old ones is good as far as anything is moved, by itself.
+        let fills = |number: u32| {
+            added.iter().any(|(n, slot)| *n == number && slot.get() < old.raid_disks())
+        };
         if let Superblock::V1(superblock) = superblock
-            && added.contains(&superblock.dev_number())
+            && fills(superblock.dev_number())
         {
             superblock.set_recovery_offset(Some(MemberSector::new(0)));
         }

@@ -221,48 +221,89 @@ fn go_on(
         {
             return Ok(State::Finished);
         }
-        let added: Vec<u32> = (case.disks.0..case.disks.1).collect();
+        let added: Vec<(u32, Slot)> =
+            (case.disks.0..case.disks.1).map(|slot| (slot, Slot::new(slot))).collect();
         begin(&mut mover, &mut record, &case.restripe(), &added, now()).map_err(text)?;
     }
     let devices = record.entries().iter().map(|entry| entry.device.clone()).collect();
     let (assembly, members) = read(&mut mover, devices)?;
-    let mut record = Record::new(&assembly, &members.candidates, &members.devices);
-    let none: [Vec<BadRange>; 0] = [];
-    let array = Array::open(&assembly, &members.devices, &none).map_err(text)?;
-    let (old, new) = array.views().expect("a reshape");
-    let restripe = Restripe::recorded(old.geometry(), new.geometry(), &record).expect("a restripe");
-    assert_eq!(restripe.track, case.restripe().track);
-    let file = world.disk(file).device();
-    if let Ok(backup) = Backup::read(&mut mover, &file, &assembly, Age::Checked) {
-        restore(&mut mover, &mut record, &restripe, new, &backup, now()).map_err(text)?;
-    }
-    let backup = match restripe.section() {
-        Some(section) => {
-            let made = BackupFile::create(&mut mover, file, assembly.uuid_on_disk, section);
-            Some(made.map_err(text)?)
+    let ongoing = Ongoing::new(assembly, members).map_err(text)?;
+    assert_eq!(ongoing.restripe().track, case.restripe().track);
+    finish_it(&mut mover, ongoing, &world.disk(file).device())
+}
+
+/// Restores what a backup holds.
+fn settle(mover: &mut Mover, mut ongoing: Ongoing, file: &Device) -> Result<Ongoing, String> {
+    for found in ongoing.backups(mover, Some(file), Age::Checked) {
+        if let Ok(backup) = found.verdict {
+            ongoing = ongoing.restore(mover, &backup, now()).map_err(text)?;
         }
-        None => None,
-    };
-    let views = (old.clone(), new.clone());
-    let mut executor =
-        Executor::new(&mut mover, restripe, views, &mut record, backup, now).map_err(text)?;
-    executor.run(&mut |_| true).map_err(text)
+    }
+    Ok(ongoing)
+}
+
+/// A new backup in `file`, if one is needed.
+fn backup_for(
+    mover: &mut Mover,
+    ongoing: &Ongoing,
+    section: Option<Sectors>,
+    file: &Device,
+) -> Result<Options, String> {
+    let uuid = ongoing.assembly.uuid_on_disk;
+    let make = |section| BackupFile::create(mover, file.clone(), uuid, section).map_err(text);
+    Ok(Options { backup: section.map(make).transpose()?, ..Options::default() })
+}
+
+/// Restores what has to be restored, and goes on to the end.
+fn finish_it(mover: &mut Mover, ongoing: Ongoing, file: &Device) -> Result<State, String> {
+    let mut ongoing = settle(mover, ongoing, file)?;
+    let options = backup_for(mover, &ongoing, ongoing.restripe().section(), file)?;
+    ongoing.run(mover, options, now, &mut |_| true).map_err(text)
 }
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
+/// Turns the recorded reshape around, and goes back to where it came from. `None`: it is too late.
+fn turn_back(
+    case: &Case,
+    world: &SimWorld,
+    (ids, file): (&[DiskId], DiskId),
+) -> Option<Result<State, String>> {
+    let mut mover = mover(world);
+    let lost = usize::from(case.missing);
+    let devices: Vec<_> = ids[lost..].iter().map(|id| world.disk(*id).device()).collect();
+    let (assembly, members) = read(&mut mover, devices).expect("an array");
+    if !matches!(assembly.shapes, Shapes::Moving { .. }) {
+        return None;
+    }
+    let file = world.disk(file).device();
+    let mut run = || {
+        let ongoing = Ongoing::new(assembly, members).map_err(text)?;
+        let ongoing = settle(&mut mover, ongoing, &file)?;
+        let options = backup_for(&mut mover, &ongoing, ongoing.restripe().section(), &file)?;
+        let (ongoing, turned) = ongoing.revert(&mut mover, options, now).map_err(text)?;
+        if turned == Turned::Finished {
+            return Ok(None);
+        }
+        finish_it(&mut mover, ongoing, &file).map(Some)
+    };
+    run().transpose()
+}
+
 /// Everything is where it belongs, parity included.
-fn expect_content(case: &Case, world: &SimWorld, ids: &[DiskId]) {
+fn expect_content(case: &Case, world: &SimWorld, ids: &[DiskId], which: usize) {
     let mut mover = mover(world);
     let lost = usize::from(case.missing);
     let devices: Vec<_> = ids[lost..].iter().map(|id| world.disk(*id).device()).collect();
     let (assembly, members) = read(&mut mover, devices).expect("an array");
     assert!(matches!(assembly.shapes, Shapes::Whole(_)), "not finished");
-    assert_eq!(assembly.raid_disks, case.disks.1);
+    let geometry = case.geometry(which);
+    assert_eq!(assembly.raid_disks, geometry.raid_disks());
+    assert_eq!(assembly.layout, geometry.layout());
     let array = Array::open(&assembly, &members.devices, &[]).expect("an array");
-    let keep = case.geometry(0).sectors().get().min(array.sectors().get());
+    let keep = case.geometry(0).sectors().get().min(case.geometry(1).sectors().get());
     let (found, report) = array.read(&mut mover, Range::new(0, keep)).expect("read");
     assert_eq!(report.unreadable, []);
     let wanted = content(keep);
@@ -301,7 +342,7 @@ proptest! {
     fn a_reshape_moves_every_sector_for_all(case in any_case(), seed: u64) {
         let (world, ids, file) = make(&case, seed);
         prop_assert_eq!(go_on(&case, &world, (&ids, file), u64::MAX).expect("done"), State::Finished);
-        expect_content(&case, &world, &ids);
+        expect_content(&case, &world, &ids, 1);
     }
 
     #[test]
@@ -324,6 +365,32 @@ proptest! {
             world = world.snapshot().after(crash, rng.next_u64());
         }
         prop_assert_eq!(go_on(&case, &world, (&ids, file), u64::MAX).expect("done"), State::Finished);
-        expect_content(&case, &world, &ids);
+        expect_content(&case, &world, &ids, 1);
+    }
+
+    #[test]
+    fn a_reshape_that_turns_back_loses_nothing_for_all(case in any_case(), seed: u64) {
+        let (world, ids, file) = make(&case, seed);
+        let before = world.ops();
+        let whole = {
+            let (copy, ids, file) = make(&case, seed);
+            go_on(&case, &copy, (&ids, file), u64::MAX).expect("done");
+            copy.ops() - before
+        };
+        let operations = Rng::new(seed).below(whole) + 1;
+        let cut = go_on(&case, &world, (&ids, file), operations);
+        prop_assume!(!matches!(cut, Ok(State::Finished)));
+        let world = world.snapshot().after(Crash::Seeded(seed), seed);
+        let which = match turn_back(&case, &world, (&ids, file)) {
+            Some(state) => {
+                prop_assert_eq!(state.expect("turned"), State::Finished);
+                0
+            }
+            None => {
+                go_on(&case, &world, (&ids, file), u64::MAX).expect("done");
+                1
+            }
+        };
+        expect_content(&case, &world, &ids, which);
     }
 }

@@ -29,18 +29,47 @@ impl Contradiction {
     }
 }
 
+/// What the parity of old stripes says about them, in sectors of a member.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Witness {
+    /// Rows that agree with their parity and hold something.
+    pub verified: u64,
+    /// Rows of zeros, parity included: they agree, whatever they are.
+    pub blank: u64,
+    /// Rows without a parity that is not needed to compute what is missing.
+    pub mute: u64,
+    /// Rows that contradict their parity.
+    pub contradicting: u64,
+}
+
+impl Witness {
+    /// Whether every row agrees with a parity of its own.
+    pub fn holds(&self) -> bool {
+        self.mute == 0 && self.contradicting == 0
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.verified += other.verified;
+        self.blank += other.blank;
+        self.mute += other.mute;
+        self.contradicting += other.contradicting;
+    }
+}
+
 /// Array content on its way from old stripes to new ones.
 #[derive(Debug)]
 pub(super) struct Window {
     span: Span,
     bytes: Mutex<Vec<u8>>,
     bad: Mutex<Option<Contradiction>>,
+    witness: Mutex<Witness>,
 }
 
 impl Window {
     pub(super) fn new(span: Span) -> Self {
         let bytes = usize::try_from(span.sectors * kcopy::SECTOR_SIZE).unwrap_or(0);
-        Self { span, bytes: Mutex::new(vec![0; bytes]), bad: Mutex::new(None) }
+        let (bad, witness) = (Mutex::new(None), Mutex::default());
+        Self { span, bytes: Mutex::new(vec![0; bytes]), bad, witness }
     }
 
     pub(super) fn span(&self) -> Span {
@@ -50,6 +79,11 @@ impl Window {
     /// The first place where old stripes contradict their parity.
     pub(super) fn contradiction(&self) -> Option<Contradiction> {
         *lock(&self.bad)
+    }
+
+    /// What the parity of the old stripes said.
+    pub(super) fn witness(&self) -> Witness {
+        *lock(&self.witness)
     }
 
     /// A part of the window's content in memory.
@@ -205,16 +239,26 @@ impl Gather {
         drop(blocks);
         let agree =
             spare.iter().zip(&witnesses).all(|((_, found), computed)| *found == &computed[..]);
-        if !agree {
-            self.contradict(stripe, row, cut.len());
-        }
+        let sectors = u64::try_from(cut.len()).unwrap_or(0) / kcopy::SECTOR_SIZE;
+        let blank = || piece.sources.iter().all(|s| s.get(cut.clone()).is_some_and(is_blank));
+        let none = Witness::default();
+        let seen = if spare.is_empty() {
+            Witness { mute: sectors, ..none }
+        } else if !agree {
+            self.contradict(stripe, row, sectors);
+            Witness { contradicting: sectors, ..none }
+        } else if blank() {
+            Witness { blank: sectors, ..none }
+        } else {
+            Witness { verified: sectors, ..none }
+        };
+        lock(&self.window.witness).add(seen);
         Ok(())
     }
 
-    fn contradict(&self, stripe: u64, row: MemberSector, len: usize) {
+    fn contradict(&self, stripe: u64, row: MemberSector, sectors: u64) {
         let width = self.geometry.stripes().map_or(1, |s| u64::from(s.data_disks()));
         let at = ArraySector::new(stripe * width * self.geometry.chunk().get());
-        let sectors = u64::try_from(len).unwrap_or(0) / kcopy::SECTOR_SIZE;
         let mut bad = lock(&self.window.bad);
         match &mut *bad {
             Some(first) if first.row <= row => first.sectors += sectors,
@@ -226,10 +270,21 @@ impl Gather {
     }
 }
 
-/// The job that reads a window from the old geometry; `None` if nothing of it lies there.
-pub(super) fn read_job(view: &View, window: &Arc<Window>) -> Result<Option<Job>, ArrayError> {
+/// How a window is read from the old geometry.
+#[derive(Debug)]
+pub(super) enum Reading {
+    /// Nothing of the old array lies there.
+    Nothing,
+    /// Whole rows at once, verified.
+    Rows(Job),
+    /// Sector by sector, from whoever has it: some rows are not whole on enough members.
+    Piecewise,
+}
+
+/// How to read a window from the old geometry.
+pub(super) fn reading(view: &View, window: &Arc<Window>) -> Result<Reading, ArrayError> {
     let geometry = view.geometry();
-    let Some((start, end)) = rows(geometry, window.span) else { return Ok(None) };
+    let Some((start, end)) = rows(geometry, window.span) else { return Ok(Reading::Nothing) };
     let (from, len) = (MemberSector::new(start), Sectors::new(end - start));
     let good = |leg: Option<&Leg>| leg.filter(|leg| leg.is_good(from, len)).cloned();
     let mut slots: SmallVec<[Slot; 16]> = SmallVec::new();
@@ -243,6 +298,9 @@ pub(super) fn read_job(view: &View, window: &Arc<Window>) -> Result<Option<Job>,
             }
             None => lost.push(slot),
         }
+    }
+    if !geometry.enough(|slot| !lost.contains(&slot)) {
+        return Ok(Reading::Piecewise);
     }
     // What holds copies of the lost ones is read anyway.
     let computed = if geometry.stripes().is_some() { lost.len() } else { 0 };
@@ -258,7 +316,13 @@ pub(super) fn read_job(view: &View, window: &Arc<Window>) -> Result<Option<Job>,
     for extent in extents {
         job = job.from(extent);
     }
-    Ok(Some(job))
+    Ok(Reading::Rows(job))
+}
+
+/// Whether there is nothing but zeros.
+fn is_blank(bytes: &[u8]) -> bool {
+    static ZEROS: [u8; 4096] = [0; 4096];
+    bytes.chunks(ZEROS.len()).all(|chunk| ZEROS.starts_with(chunk))
 }
 
 /// Puts a window together into rows of the new geometry.

@@ -183,6 +183,8 @@ pub struct Machine {
     recorded: u64,
     /// Where the next window begins.
     ahead: u64,
+    /// The distance at which it stops by itself.
+    until: u64,
     next_id: u64,
     windows: VecDeque<Window>,
     recorder: Recorder,
@@ -217,6 +219,7 @@ impl Machine {
             limits,
             recorded,
             ahead: recorded,
+            until: track.total,
             next_id: 0,
             windows: VecDeque::new(),
             recorder: Recorder::Idle,
@@ -252,6 +255,12 @@ impl Machine {
         if self.state == State::Running {
             self.state = State::Stopping;
         }
+    }
+
+    /// Stops by itself at `position`, a multiple of the unit that lies ahead.
+    pub fn stop_at(&mut self, position: ArraySector) {
+        let distance = self.track.distance(position).unwrap_or(self.track.total);
+        self.until = distance.max(self.ahead);
     }
 
     /// Asks for a checkpoint at the next occasion, because time has passed.
@@ -405,7 +414,7 @@ impl Machine {
     fn poll_read(&mut self) -> Option<Action> {
         let in_memory = self.windows.iter().filter(|w| w.phase != Phase::Written).count();
         if self.state != State::Running
-            || self.ahead >= self.track.total
+            || self.ahead >= self.until
             || in_memory >= self.limits.windows
         {
             return None;
@@ -423,7 +432,7 @@ impl Machine {
     /// Length of the next window, and whether it has to be saved; `None` if it can be neither
     /// written freely nor saved.
     fn next_window(&self) -> Option<(u64, bool)> {
-        let (unit, left) = (self.track.unit, self.track.total - self.ahead);
+        let (unit, left) = (self.track.unit, self.until - self.ahead);
         let room = self.track.limit(self.ahead).saturating_sub(self.ahead);
         // Half of the room, so that the next window can be written while this one is recorded.
         let whole = |sectors: u64| (sectors / unit * unit).max(unit).min(left);
@@ -448,6 +457,7 @@ impl Machine {
         }
         match self.state {
             State::Stopping => self.state = State::Stopped,
+            State::Running if self.recorded >= self.until => self.state = State::Stopped,
             State::Running if self.windows.is_empty() && self.next_window().is_none() => {
                 self.state = State::NeedsBackup;
             }

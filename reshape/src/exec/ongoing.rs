@@ -1,0 +1,294 @@
+//! A reshape that superblocks record: what it needs to go on, and the ways in which it may.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kcopy::Device;
+
+use super::window::{Reading, Window, Witness, reading};
+use super::{ExecError, Executor, Options, Progress, Restripe, restore};
+use crate::array::{Age, Array, ArrayError, Backup, Members, NoBackup, Record, View};
+use crate::assemble::{Assembly, Shapes, assemble};
+use crate::machine::{Span, State};
+use crate::metadata::{Direction, Reshape, Timestamp};
+use crate::mover::Mover;
+use crate::units::ArraySector;
+
+/// Array sectors of old stripes that are looked at in one go.
+const LOOK: u64 = 8192;
+
+/// What became of a candidate for a backup.
+#[derive(Debug)]
+pub struct BackupVerdict {
+    /// The file, or the member that may hold one.
+    pub path: PathBuf,
+    /// The backup, or why it is of no use.
+    pub verdict: Result<Backup, NoBackup>,
+}
+
+/// How a reshape was turned around.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turned {
+    /// It goes back from here.
+    At(ArraySector),
+    /// It reached its end before a place where it could turn.
+    Finished,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Ongoing {
+    /// What the superblocks describe.
+    pub assembly: Assembly,
+    /// The members as they were found.
+    pub members: Members,
+    record: Record,
+    old: View,
+    new: View,
+    restripe: Restripe,
+    reshape: Reshape,
+}
+
+impl Ongoing {
+    /// The reshape that `assembly` of `members` records.
+    ///
+    /// # Errors
+    ///
+    /// None is recorded, or too few members are there.
+    pub fn new(assembly: Assembly, members: Members) -> Result<Self, ExecError> {
+        let Shapes::Moving { reshape, .. } = assembly.shapes else {
+            return Err(ExecError::NoReshape);
+        };
+        let record = Record::new(&assembly, &members.candidates, &members.devices);
+        let array = Array::open(&assembly, &members.devices, &members.bad)?;
+        let (old, new) = array.views().ok_or(ArrayError::Inconsistent)?;
+        let (old, new) = (old.clone(), new.clone());
+        let restripe = Restripe::recorded(old.geometry(), new.geometry(), &record)
+            .map_err(crate::array::RecordError::from)?;
+        Ok(Self { assembly, members, record, old, new, restripe, reshape })
+    }
+
+    /// Reads the superblocks anew: after they were changed.
+    fn reread(self, mover: &mut Mover) -> Result<Self, ExecError> {
+        let members = Members::read(mover, self.members.devices)?;
+        let assembly = assemble(&members.candidates)?;
+        Self::new(assembly, members)
+    }
+
+    /// What is recorded.
+    pub fn reshape(&self) -> &Reshape {
+        &self.reshape
+    }
+
+    /// Where it stands.
+    pub fn position(&self) -> ArraySector {
+        self.reshape.position
+    }
+
+    /// Both geometries and the way.
+    pub fn restripe(&self) -> &Restripe {
+        &self.restripe
+    }
+
+    /// Whether what comes next would overwrite itself: then the members alone may lack some of it.
+    pub fn is_critical(&self) -> bool {
+        let distance = self.restripe.track.distance(self.position());
+        distance.is_some_and(|distance| self.restripe.track.is_critical(distance))
+    }
+
+    /// Whether a place for a backup is needed to go on.
+    pub fn needs_backup_file(&self) -> bool {
+        self.restripe.needs_backup_from(self.position())
+    }
+
+    /// Judges `file` and the members that may hold a backup.
+    pub fn backups(
+        &self,
+        mover: &mut Mover,
+        file: Option<&Device>,
+        age: Age,
+    ) -> Vec<BackupVerdict> {
+        let mut verdicts = Vec::new();
+        if let Some(device) = file {
+            let verdict = Backup::read(mover, device, &self.assembly, age);
+            verdicts.push(BackupVerdict { path: device.path().to_owned(), verdict });
+        }
+        for (device, header) in self.members.devices.iter().zip(&self.members.backups) {
+            let Some(header) = header else { continue };
+            let verdict = Backup::judge(mover, device, *header, &self.assembly, age);
+            verdicts.push(BackupVerdict { path: device.path().to_owned(), verdict });
+        }
+        verdicts
+    }
+
+    /// Looks at the old stripes of the critical section from the recorded position on: whether
+    /// they are what their parity says, so that no backup is needed.
+    ///
+    /// # Errors
+    ///
+    /// Members that cannot be read.
+    pub fn witness(&self, mover: &mut Mover) -> Result<Witness, ExecError> {
+        let track = &self.restripe.track;
+        let from = track.distance(self.position()).unwrap_or(0);
+        // More than two sections of a backup cannot have been overwritten without a record.
+        let section = self.restripe.section().map_or(0, |section| section.get());
+        let to = track.critical().end.min(from.saturating_add(2 * section)).min(track.total);
+        let mut all = Witness::default();
+        let mut at = from;
+        while at < to {
+            let end = to.min(at + LOOK.next_multiple_of(track.unit));
+            let (a, b) = (track.position(at), track.position(end));
+            let span = Span { start: a.min(b), sectors: end - at };
+            let window = Arc::new(Window::new(span));
+            match reading(&self.old, &window)? {
+                Reading::Rows(job) => {
+                    let outcome = mover.run(job)?;
+                    if outcome.read.is_some() {
+                        all.mute += span.sectors;
+                    }
+                    all.add(window.witness());
+                }
+                Reading::Piecewise => all.mute += span.sectors,
+                Reading::Nothing => {}
+            }
+            at = end;
+        }
+        Ok(all)
+    }
+
+    /// Puts back what `backup` holds and records the position behind it.
+    ///
+    /// # Errors
+    ///
+    /// See [`restore`].
+    pub fn restore(
+        mut self,
+        mover: &mut Mover,
+        backup: &Backup,
+        now: Timestamp,
+    ) -> Result<Self, ExecError> {
+        restore(mover, &mut self.record, &self.restripe, &self.new, backup, now)?;
+        self.reread(mover)
+    }
+
+    /// Goes on from the recorded position.
+    ///
+    /// Returns [`State::Finished`], or [`State::Stopped`] after `go_on` returned false.
+    ///
+    /// # Errors
+    ///
+    /// See [`Executor::run`].
+    pub fn run(
+        &mut self,
+        mover: &mut Mover,
+        options: Options,
+        clock: fn() -> Timestamp,
+        go_on: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<State, ExecError> {
+        let views = (self.old.clone(), self.new.clone());
+        let restripe = self.restripe.clone();
+        Executor::new(mover, restripe, views, &mut self.record, options, clock)?.run(go_on)
+    }
+
+    /// The way back: the same restripe from new to old.
+    fn way_back(&self) -> Result<Restripe, ExecError> {
+        let direction = match self.restripe.track.direction {
+            Direction::Forwards => Direction::Backwards,
+            Direction::Backwards => Direction::Forwards,
+        };
+        let shifts = self.restripe.shifts.iter().map(|shift| shift.saturating_neg()).collect();
+        let (old, new) = (self.restripe.new.clone(), self.restripe.old.clone());
+        Restripe::new(old, new, direction, shifts)
+            .map_err(|error| crate::array::RecordError::from(error).into())
+    }
+
+    /// Whether the way back needs a place for a backup.
+    ///
+    /// # Errors
+    ///
+    /// Geometries that cannot be turned around.
+    pub fn way_back_needs_backup_file(&self) -> Result<bool, ExecError> {
+        let back = self.way_back()?;
+        let position = ArraySector::new(self.position().get().min(back.track.total));
+        Ok(back.needs_backup_from(position))
+    }
+
+    /// The sectors of a backup's section on the way back.
+    ///
+    /// # Errors
+    ///
+    /// Geometries that cannot be turned around.
+    pub fn way_back_section(&self) -> Result<Option<kcopy::Sectors>, ExecError> {
+        Ok(self.way_back()?.section())
+    }
+
+    /// Turns the reshape around: what was moved goes back. It may go on for some stripes before it
+    /// reaches a place where it can turn.
+    ///
+    /// # Errors
+    ///
+    /// What the superblocks cannot say; see [`Executor::run`] for the way to the place.
+    pub fn revert(
+        mut self,
+        mover: &mut Mover,
+        options: Options,
+        clock: fn() -> Timestamp,
+    ) -> Result<(Self, Turned), ExecError> {
+        let back = self.way_back()?;
+        // Before anything moves: a record that cannot be turned is refused here.
+        self.turned(ArraySector::new(0))?;
+        let turn = self.turning_point(&back);
+        if turn != self.position() {
+            let options = Options { until: Some(turn), ..options };
+            if self.run(mover, options, clock, &mut |_| true)? == State::Finished {
+                return Ok((self, Turned::Finished));
+            }
+            self = self.reread(mover)?;
+        }
+        let position = ArraySector::new(self.position().get().min(back.track.total));
+        let turned = self.turned(position)?;
+        let mut turned = turned.into_iter();
+        self.record.commit(mover, clock(), |superblock| {
+            if let Some(next) = turned.next() {
+                let (events, time) = (superblock.events(), superblock.update_time());
+                *superblock = next;
+                superblock.set_events(events);
+                superblock.set_update_time(time)?;
+            }
+            Ok(())
+        })?;
+        Ok((self.reread(mover)?, Turned::At(position)))
+    }
+
+    /// The next position at which whole stripes of both geometries end: there it can turn.
+    fn turning_point(&self, back: &Restripe) -> ArraySector {
+        let track = &self.restripe.track;
+        let fits = |position: ArraySector| {
+            position.get() >= back.track.total || position.get().is_multiple_of(back.track.unit)
+        };
+        let from = track.distance(self.position()).unwrap_or(track.total);
+        let mut ahead = (from..track.total).step_by(usize::try_from(track.unit).unwrap_or(1));
+        let turn = ahead.find(|distance| fits(track.position(*distance)));
+        track.position(turn.unwrap_or(track.total))
+    }
+
+    /// The superblocks of the reshape turned around at `position`.
+    fn turned(&self, position: ArraySector) -> Result<Vec<crate::metadata::Superblock>, ExecError> {
+        let mut turned = Vec::with_capacity(self.record.entries().len());
+        for entry in self.record.entries() {
+            let mut superblock = entry.superblock.clone();
+            if let Some(mut reshape) = superblock.reshape() {
+                reshape.position = position;
+                superblock.set_reshape(&reshape).map_err(crate::array::RecordError::from)?;
+            }
+            superblock.revert_reshape()?;
+            turned.push(superblock);
+        }
+        Ok(turned)
+    }
+
+    /// The paths of the members, in the order in which they were given.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.members.devices.iter().map(Device::path)
+    }
+}
