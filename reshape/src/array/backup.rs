@@ -62,6 +62,8 @@ pub enum NoBackup {
     NotNeeded {
         /// The file or device.
         path: PathBuf,
+        /// Our own checksums say that this is what was meant.
+        ours: bool,
     },
     /// Its data is not what was saved.
     #[error("the data in {} is damaged: its crc32c is {found:#010x} instead of {expected:#010x}", path.display())]
@@ -154,7 +156,8 @@ impl Backup {
             Direction::Backwards => section.array_start.get() < front,
         };
         if !sections.iter().any(|(section, _)| needed(section)) {
-            return Err(NoBackup::NotNeeded { path: path() });
+            let ours = header.ours.is_some();
+            return Err(NoBackup::NotNeeded { path: path(), ours });
         }
         let backup = Self { device: device.clone(), header, sections };
         backup.check_data(mover)?;

@@ -4,7 +4,7 @@ use kcopy::Sector;
 
 use super::Candidate;
 use crate::geometry::Level;
-use crate::metadata::{Direction, Features, Reshape, Role, Superblock};
+use crate::metadata::{DeviceState, Direction, Features, Reshape, Role, Superblock};
 use crate::units::{MemberSector, Slot};
 
 /// How far a member can be believed.
@@ -138,12 +138,18 @@ fn recovering(superblock: &Superblock, freshest: &Superblock, slot: Slot) -> Opt
     if was_elsewhere(superblock, freshest, slot) {
         return Some(MemberSector::new(0));
     }
-    // Version 0.90 has no such field: a member that a reshape adds is good as far as it has come.
+    // Version 0.90 has no such field: a member that a reshape fills is good as far as it has come.
     let reshape = freshest.reshape()?;
-    let added = matches!(superblock, Superblock::V0(_))
-        && reshape.raid_disks_old().is_some_and(|old| slot.get() >= old);
+    let Superblock::V0(table) = freshest else { return None };
+    let descriptor = table.descriptor(superblock.dev_number())?;
+    let added = reshape.raid_disks_old().is_some_and(|old| slot.get() >= old)
+        || !descriptor.state.contains(DeviceState::SYNC);
     let data = reshape.raid_disks_new.checked_sub(freshest.level()?.parity_disks())?;
-    added.then(|| MemberSector::new(reshape.position.get().checked_div(data.into()).unwrap_or(0)))
+    let moved = match reshape.direction {
+        Direction::Forwards => reshape.position.get(),
+        Direction::Backwards => 0,
+    };
+    added.then(|| MemberSector::new(moved.checked_div(data.into()).unwrap_or(0)))
 }
 
 /// Whether a superblock one event behind knows nothing of the slot that the freshest gives its device:

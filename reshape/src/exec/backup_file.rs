@@ -54,6 +54,7 @@ impl BackupFile {
         device: Device,
         uuid: [u8; 16],
         section: Sectors,
+        now: Timestamp,
     ) -> Result<Self, MoveError> {
         let bytes = (DATA_AT.get() + 2 * section.get()) * kcopy::SECTOR_SIZE;
         device.extend(bytes).map_err(MoveError::Broken)?;
@@ -61,7 +62,11 @@ impl BackupFile {
         let zeros = Job::stripe(1, Arc::new(Zeros)).to(Extent::new(&device, 0, bytes)).flush();
         check_written(&mover.run(zeros)?, &[&device])?;
         let (claimed, section) = (Sections::default(), section.get());
-        Ok(Self { device, uuid, section, claimed, sequence: 0, crcs: [0; 2] })
+        let mut made = Self { device, uuid, section, claimed, sequence: 0, crcs: [0; 2] };
+        // An empty header is a statement: nothing was overwritten yet.
+        let job = made.write_header(claimed, now);
+        check_written(&mover.run(job)?, &[&made.device])?;
+        Ok(made)
     }
 
     /// The file.

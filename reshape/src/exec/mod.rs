@@ -17,13 +17,13 @@ mod restore;
 mod start;
 mod window;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use kcopy::{Job, Outcome};
 
-use crate::array::{Array, ArrayError, Range, Record, RecordError, View};
+use crate::array::{Array, ArrayError, Range, Record, RecordError, Source, View};
 use crate::geometry::Geometry;
 use crate::machine::{Action, BadPosition, Event, Machine, State, WindowId};
 use crate::metadata::{Direction, Superblock, Timestamp};
@@ -31,7 +31,7 @@ use crate::mover::{MoveError, Mover};
 use crate::units::{ArraySector, MemberSector, Slot};
 
 pub use backup_file::BackupFile;
-pub use ongoing::{BackupVerdict, Ongoing, Turned};
+pub use ongoing::{BackupVerdict, Ground, Ongoing, Trust, Turned};
 pub use restore::restore;
 pub use start::{Restripe, begin, finish};
 pub use window::{Contradiction, Witness};
@@ -58,6 +58,31 @@ pub enum ExecError {
     Unreadable {
         /// Which.
         range: Range,
+    },
+    /// It stands in a critical section, and nothing proves what of it is still there.
+    #[error(
+        "the reshape stands at {position}, in its critical section; no usable backup of it is there, \
+         and its old stripes do not prove that nothing was overwritten ({witness})"
+    )]
+    NoGround {
+        /// Where it stands.
+        position: ArraySector,
+        /// What the old stripes say.
+        witness: Witness,
+    },
+    /// A backup that is of this reshape, but does not begin where the record says.
+    #[error(
+        "{} holds sectors from {from} on, but the superblocks say that the reshape stands at {position}: \
+         one of both is wrong",
+        path.display()
+    )]
+    Elsewhere {
+        /// The backup.
+        path: PathBuf,
+        /// Where what it holds begins.
+        from: ArraySector,
+        /// Where the superblocks say that the reshape stands.
+        position: ArraySector,
     },
     /// The next window would overwrite what is not saved.
     #[error("the reshape needs a backup to go on at {position}")]
@@ -155,10 +180,21 @@ pub struct Executor<'a> {
     backup: Option<BackupFile>,
     windows: HashMap<WindowId, Arc<Window>>,
     flights: slab::Slab<Flight>,
+    /// What waits until nothing is on its way.
+    alone: VecDeque<Alone>,
     doubt: Doubt,
     clock: fn() -> Timestamp,
     /// When the last position was recorded.
     recorded_at: Timestamp,
+}
+
+/// Work that goes through the array's own readers and writers, which want the engine for themselves.
+#[derive(Clone, Copy, Debug)]
+enum Alone {
+    /// A window that has to be read sector by sector, from whoever has it.
+    Read(WindowId),
+    /// A window whose chunks stand for themselves: a row may hold chunks of other windows.
+    Write(WindowId),
 }
 
 /// A job on its way.
@@ -205,6 +241,7 @@ impl<'a> Executor<'a> {
             backup,
             windows,
             flights,
+            alone: VecDeque::new(),
             doubt,
             clock,
             recorded_at: clock(),
@@ -248,6 +285,13 @@ impl<'a> Executor<'a> {
                     self.machine.stop();
                 }
             }
+            if self.flights.is_empty()
+                && let Some(alone) = self.alone.pop_front()
+            {
+                self.do_alone(alone)?;
+                self.look_around(go_on);
+                continue;
+            }
             if self.flights.is_empty() {
                 return match self.machine.state() {
                     State::NeedsBackup => {
@@ -265,16 +309,41 @@ impl<'a> Executor<'a> {
             };
             let key = usize::try_from(done.tag).unwrap_or(usize::MAX);
             let Some(flight) = self.flights.try_remove(key) else { continue };
-            let event = self.end(&flight, &done.outcome)?;
-            self.machine.handle(event);
-            let waited = (self.clock)().seconds.saturating_sub(self.recorded_at.seconds);
-            if waited >= CHECKPOINT_SECONDS {
-                self.machine.record_soon();
+            if let Some(event) = self.end(&flight, &done.outcome)? {
+                self.machine.handle(event);
             }
-            if !go_on(self.progress()) {
-                self.machine.stop();
-            }
+            self.look_around(go_on);
         }
+    }
+
+    /// Looks at the clock, and whether somebody wants to stop.
+    fn look_around(&mut self, go_on: &mut dyn FnMut(Progress) -> bool) {
+        let waited = (self.clock)().seconds.saturating_sub(self.recorded_at.seconds);
+        if waited >= CHECKPOINT_SECONDS {
+            self.machine.record_soon();
+        }
+        if !go_on(self.progress()) {
+            self.machine.stop();
+        }
+    }
+
+    fn do_alone(&mut self, alone: Alone) -> Result<(), ExecError> {
+        let (Alone::Read(id) | Alone::Write(id)) = alone;
+        let window = self.windows.get(&id).cloned().ok_or(ArrayError::Inconsistent)?;
+        let event = match alone {
+            Alone::Read(_) => {
+                self.read_piecewise(&window)?;
+                Event::Read(id)
+            }
+            Alone::Write(_) => {
+                let failed = write_copies(self.mover, &self.new, &window)?;
+                self.leave_out(&failed)?;
+                self.windows.remove(&id);
+                Event::Written(id)
+            }
+        };
+        self.machine.handle(event);
+        Ok(())
     }
 
     fn drain(&mut self) {
@@ -293,8 +362,7 @@ impl<'a> Executor<'a> {
                 match window::reading(&self.old, &window)? {
                     Reading::Rows(job) => (job, Vec::new()),
                     Reading::Piecewise => {
-                        self.read_piecewise(&window)?;
-                        self.machine.handle(Event::Read(id));
+                        self.alone.push_back(Alone::Read(id));
                         return Ok(());
                     }
                     // The window is zeros.
@@ -305,8 +373,12 @@ impl<'a> Executor<'a> {
                 }
             }
             Action::Write(id, span) => {
-                let window = self.windows.get(&id).ok_or(ArrayError::Inconsistent)?;
-                window::write_job(&self.new, window, span)?
+                let window = self.windows.get(&id).cloned().ok_or(ArrayError::Inconsistent)?;
+                if self.new.geometry().stripes().is_none() {
+                    self.alone.push_back(Alone::Write(id));
+                    return Ok(());
+                }
+                window::write_job(&self.new, &window, span)?
             }
             Action::Save(id, section) => {
                 let window = self.windows.get(&id).cloned().ok_or(ArrayError::Inconsistent)?;
@@ -353,26 +425,28 @@ impl<'a> Executor<'a> {
         devices
     }
 
-    fn end(&mut self, flight: &Flight, outcome: &Outcome) -> Result<Event, ExecError> {
+    /// The event that a job's end is; `None` if more has to be done first.
+    fn end(&mut self, flight: &Flight, outcome: &Outcome) -> Result<Option<Event>, ExecError> {
         let fault = outcome.destinations.iter().find_map(|destination| destination.error);
-        match flight.action {
-            Action::Read(id, _) => self.window_read(id, outcome),
+        let event = match flight.action {
+            Action::Read(id, _) => return self.window_read(id, outcome),
             Action::Write(id, _) => {
                 self.windows.remove(&id);
                 self.window_written(&flight.slots, outcome)?;
-                Ok(Event::Written(id))
+                Event::Written(id)
             }
-            Action::Save(..) => self.backup_written(fault, Event::Saved),
-            Action::FlushBackup => self.backup_written(fault, Event::BackupFlushed),
-            Action::WriteHeader(_) => self.backup_written(fault, Event::HeaderWritten),
+            Action::Save(..) => self.backup_written(fault, Event::Saved)?,
+            Action::FlushBackup => self.backup_written(fault, Event::BackupFlushed)?,
+            Action::WriteHeader(_) => self.backup_written(fault, Event::HeaderWritten)?,
             Action::FlushMembers => {
                 let devices = self.devices();
                 let devices: Vec<&kcopy::Device> = devices.iter().collect();
                 crate::mover::check_written(outcome, &devices).map_err(ExecError::Flush)?;
-                Ok(Event::MembersFlushed)
+                Event::MembersFlushed
             }
-            Action::Record(_) | Action::Finish => Err(ArrayError::Inconsistent.into()),
-        }
+            Action::Record(_) | Action::Finish => return Err(ArrayError::Inconsistent.into()),
+        };
+        Ok(Some(event))
     }
 
     fn backup_written(
@@ -386,15 +460,15 @@ impl<'a> Executor<'a> {
     }
 
     /// A window's old stripes are in memory, or some of them could not be read.
-    fn window_read(&mut self, id: WindowId, outcome: &Outcome) -> Result<Event, ExecError> {
-        let window = self.windows.get(&id).cloned().ok_or(ArrayError::Inconsistent)?;
+    fn window_read(&mut self, id: WindowId, outcome: &Outcome) -> Result<Option<Event>, ExecError> {
+        let window = self.windows.get(&id).ok_or(ArrayError::Inconsistent)?;
         if outcome.read.is_some() {
-            self.read_piecewise(&window)?;
-            return Ok(Event::Read(id));
+            self.alone.push_back(Alone::Read(id));
+            return Ok(None);
         }
         match (window.contradiction(), self.doubt) {
             (Some(contradiction), Doubt::Stop) => Err(ExecError::Contradiction { contradiction }),
-            (Some(_), Doubt::GoOn) | (None, _) => Ok(Event::Read(id)),
+            (Some(_), Doubt::GoOn) | (None, _) => Ok(Some(Event::Read(id))),
         }
     }
 
@@ -421,7 +495,12 @@ impl<'a> Executor<'a> {
             .filter(|(_, destination)| destination.error.is_some())
             .map(|(slot, _)| *slot)
             .collect();
-        for slot in &failed {
+        self.leave_out(&failed)
+    }
+
+    /// Members that failed leave the array, durably.
+    fn leave_out(&mut self, failed: &[Slot]) -> Result<(), ExecError> {
+        for slot in failed {
             self.old.set_leg(*slot, None);
             self.new.set_leg(*slot, None);
             if let Some(number) = self.record.number_in(*slot) {
@@ -438,7 +517,7 @@ impl<'a> Executor<'a> {
         if failed.is_empty() || (enough(&self.old) && enough(&self.new)) {
             return Ok(());
         }
-        Err(ExecError::TooManyFailed { slots: failed })
+        Err(ExecError::TooManyFailed { slots: failed.to_vec() })
     }
 
     fn record_position(&mut self, position: ArraySector) -> Result<(), ExecError> {
@@ -446,6 +525,15 @@ impl<'a> Executor<'a> {
         self.recorded_at = now;
         record_position(self.mover, self.record, &self.restripe, position, now)
     }
+}
+
+/// Writes a window's chunks, every copy of them, and nothing beside them; returns who failed.
+fn write_copies(mover: &mut Mover, new: &View, window: &Window) -> Result<Vec<Slot>, ArrayError> {
+    let span = window.span();
+    let source = Source::Memory(Arc::new(window.with_bytes(<[u8]>::to_vec)));
+    let range = Range::new(span.start.get(), span.sectors);
+    let report = Array::of(new.clone()).write_from(mover, range, &source, &mut |_| true)?;
+    Ok(report.failed)
 }
 
 /// Writes a position into every superblock; members that are being filled are good up to it.

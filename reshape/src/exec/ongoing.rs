@@ -26,6 +26,35 @@ pub struct BackupVerdict {
     pub verdict: Result<Backup, NoBackup>,
 }
 
+/// Whether a critical section without a usable backup is believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// Only if its parity bears witness that nothing of it was overwritten.
+    #[default]
+    Evidence,
+    /// As it is, whatever it holds (`--invalid-backup`).
+    Blind,
+}
+
+/// Why a reshape may go on from where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// The members have everything: it does not stand in a critical section.
+    Members,
+    /// A backup was put back, and the position recorded behind it.
+    Restored {
+        /// Where it stood.
+        from: ArraySector,
+    },
+    /// It stands in a critical section, of which nothing was overwritten: its parity says so.
+    Witnessed(Witness),
+    /// It stands in a critical section, and a valid backup says that nothing is saved: so nothing
+    /// was overwritten.
+    NothingSaved,
+    /// Nobody knows; it was asked for.
+    Blind,
+}
+
 /// How a reshape was turned around.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turned {
@@ -154,6 +183,65 @@ impl Ongoing {
             at = end;
         }
         Ok(all)
+    }
+
+    /// Finds the ground on which the reshape may go on: puts back what a backup holds, or makes sure that
+    /// nothing has to be put back.
+    ///
+    /// # Errors
+    ///
+    /// [`ExecError::NoGround`], [`ExecError::Elsewhere`]: nothing was written.
+    pub fn prepare(
+        mut self,
+        mover: &mut Mover,
+        verdicts: &[BackupVerdict],
+        trust: Trust,
+        now: Timestamp,
+    ) -> Result<(Self, Ground), ExecError> {
+        let from = self.position();
+        let mut restored = false;
+        for found in verdicts {
+            let Ok(backup) = &found.verdict else { continue };
+            if !self.continues(backup) {
+                if restored {
+                    continue;
+                }
+                let (path, position) = (found.path.clone(), from);
+                let first = backup.sections.first().map_or(from, |(s, _)| s.array_start);
+                return Err(ExecError::Elsewhere { path, from: first, position });
+            }
+            self = self.restore(mover, backup, now)?;
+            restored = true;
+        }
+        if restored {
+            return Ok((self, Ground::Restored { from }));
+        }
+        if !self.is_critical() {
+            return Ok((self, Ground::Members));
+        }
+        let witness = self.witness(mover)?;
+        let ground = if witness.holds() {
+            Ground::Witnessed(witness)
+        } else if witness.contradicting == 0 && verdicts.iter().any(says_nothing_is_saved) {
+            Ground::NothingSaved
+        } else if trust == Trust::Blind {
+            Ground::Blind
+        } else {
+            return Err(ExecError::NoGround { position: from, witness });
+        };
+        Ok((self, ground))
+    }
+
+    /// Whether a section of `backup` goes on from where the reshape stands.
+    fn continues(&self, backup: &Backup) -> bool {
+        let track = &self.restripe.track;
+        let Some(from) = track.distance(self.position()) else { return false };
+        backup.sections.iter().any(|(section, _)| {
+            let start = section.array_start;
+            let end = start.checked_add(section.length).and_then(|end| track.distance(end));
+            let (Some(a), Some(b)) = (track.distance(start), end) else { return false };
+            a.min(b) <= from && from < a.max(b)
+        })
     }
 
     /// Puts back what `backup` holds and records the position behind it.
@@ -291,4 +379,9 @@ impl Ongoing {
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.members.devices.iter().map(Device::path)
     }
+}
+
+/// Whether a valid header that we wrote for this very reshape claims to hold nothing that is needed.
+fn says_nothing_is_saved(found: &BackupVerdict) -> bool {
+    matches!(&found.verdict, Err(NoBackup::NotNeeded { ours: true, .. }))
 }

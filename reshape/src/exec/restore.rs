@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use super::window::{Window, write_job};
-use super::{ExecError, Restripe, record_position};
+use super::{ExecError, Restripe, record_position, write_copies};
 use crate::array::{Backup, Record, View};
 use crate::machine::Span;
 use crate::metadata::Timestamp;
@@ -53,11 +53,15 @@ pub fn restore(
         let content = mover.read(&backup.device, at + into, bytes)?;
         let window = Arc::new(Window::new(span));
         window.put(span.start, &content);
-        let (job, slots) = write_job(new, &window, span)?;
-        let devices: Vec<_> =
-            slots.iter().filter_map(|slot| new.leg(*slot)).map(|leg| &leg.device).collect();
-        check_written(&mover.run(job)?, &devices)?;
-        mover.flush(&devices)?;
+        if new.geometry().stripes().is_some() {
+            let (job, slots) = write_job(new, &window, span)?;
+            let legs = slots.iter().filter_map(|slot| new.leg(*slot));
+            let devices: Vec<_> = legs.map(|leg| &leg.device).collect();
+            check_written(&mover.run(job)?, &devices)?;
+        } else {
+            write_copies(mover, new, &window)?;
+        }
+        mover.flush(&new.devices())?;
         position = b;
         record_position(mover, record, restripe, position, now)?;
     }

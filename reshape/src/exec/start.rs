@@ -65,7 +65,8 @@ impl Restripe {
             shift: worst.unwrap_or(0).into(),
             total,
             content: before_sectors.min(total),
-            unit: unit * after.width / after.copies.max(1),
+            // Whole new stripes where parity has to be made of them.
+            unit: if new.stripes().is_some() { unit * after.width } else { unit },
         };
         Ok(Self { old, new, track, shifts })
     }

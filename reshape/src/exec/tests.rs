@@ -11,7 +11,7 @@ use kcopy::{BackendKind, Device, Errno, Sector, Sectors};
 use proptest::prelude::*;
 
 use super::*;
-use crate::array::{Age, Backup, BadRange, Members, Mend};
+use crate::array::{Age, Members, Mend};
 use crate::assemble::{Assembly, Shapes, assemble};
 use crate::geometry::{Layout, Level, Shape};
 use crate::machine::State;
@@ -189,7 +189,7 @@ fn make(case: &Case, seed: u64) -> (SimWorld, Vec<DiskId>, DiskId) {
     let array = Array::open(&assembly, &members.devices, &[]).expect("an array");
     // A shrink keeps what the smaller array has.
     let keep = case.geometry(1).sectors().get().min(array.sectors().get());
-    let source = crate::array::Source::Memory(Arc::new(content(keep)));
+    let source = Source::Memory(Arc::new(content(keep)));
     array.write_from(&mut mover, Range::new(0, keep), &source, &mut |_| true).expect("filled");
     let devices: Vec<&Device> = members.devices.iter().collect();
     mover.flush(&devices).expect("flushed");
@@ -250,7 +250,8 @@ fn backup_for(
     file: &Device,
 ) -> Result<Options, String> {
     let uuid = ongoing.assembly.uuid_on_disk;
-    let make = |section| BackupFile::create(mover, file.clone(), uuid, section).map_err(text);
+    let make =
+        |section| BackupFile::create(mover, file.clone(), uuid, section, now()).map_err(text);
     Ok(Options { backup: section.map(make).transpose()?, ..Options::default() })
 }
 
@@ -279,7 +280,7 @@ fn turn_back(
         return None;
     }
     let file = world.disk(file).device();
-    let mut run = || {
+    let run = || {
         let ongoing = Ongoing::new(assembly, members).map_err(text)?;
         let ongoing = settle(&mut mover, ongoing, &file)?;
         let options = backup_for(&mut mover, &ongoing, ongoing.restripe().section(), &file)?;

@@ -56,6 +56,17 @@ impl Witness {
     }
 }
 
+impl std::fmt::Display for Witness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { verified, blank, mute, contradicting } = self;
+        write!(
+            f,
+            "{verified} rows verified, {blank} blank, {mute} without a spare parity, \
+             {contradicting} contradicting"
+        )
+    }
+}
+
 /// Array content on its way from old stripes to new ones.
 #[derive(Debug)]
 pub(super) struct Window {
@@ -187,6 +198,9 @@ impl Transform for Gather {
             let row = MemberSector::new(here / kcopy::SECTOR_SIZE);
             if self.geometry.stripes().is_some() {
                 self.solve_and_verify(here / chunk, row, &cut, &mut piece)?;
+            } else {
+                let sectors = u64::try_from(cut.len()).unwrap_or(0) / kcopy::SECTOR_SIZE;
+                lock(&self.window.witness).add(Witness { mute: sectors, ..Witness::default() });
             }
             let computed = piece.computed.iter();
             let buffers = piece.sources.iter().chain(computed);
@@ -215,11 +229,14 @@ impl Gather {
         let mut witnesses: SmallVec<[Vec<u8>; 2]> = SmallVec::new();
         let mut blocks: SmallVec<[Block<'_>; 16]> = SmallVec::new();
         let mut spare: SmallVec<[(Role, &[u8]); 2]> = SmallVec::new();
-        let parities = lost.len();
+        // As many parities as blocks of data are lost are needed; the others can bear witness.
+        let mut parities = 0_usize;
+        for slot in lost {
+            parities += usize::from(matches!(role(*slot)?, Role::Data(_)));
+        }
         let mut used = 0;
         for (slot, source) in have.iter().zip(&piece.sources) {
             let (role, bytes) = (role(*slot)?, source.get(cut.clone()).ok_or(Errno::IO)?);
-            // As many parities as blocks are lost are needed; the others can bear witness.
             if matches!(role, Role::P | Role::Q) && used >= parities {
                 spare.push((role, bytes));
             } else {
