@@ -8,7 +8,9 @@
 //! - [`metadata`]: superblocks, bitmaps and logs as md writes them;
 //! - [`mover`]: the copy engine as arrays use it;
 //! - [`assemble`]: from examined devices to a verdict;
-//! - [`machine`]: the order in which a reshape moves, saves and records.
+//! - [`machine`]: the order in which a reshape moves, saves and records;
+//! - [`exec`]: what carries that out;
+//! - [`plan`]: the steps from one array to another, with their numbers.
 
 #![deny(unsafe_code)]
 
@@ -20,4 +22,5 @@ pub mod machine;
 pub mod metadata;
 pub mod mover;
 pub mod parity;
+pub mod plan;
 pub mod units;

@@ -1,0 +1,199 @@
+//! The array as the planner sees it: its geometry, and for every disk where it stands and how much
+//! room there is around its data.
+
+use std::path::{Path, PathBuf};
+
+use kcopy::{Sector, Sectors};
+
+use super::refusal::Refusal;
+use crate::assemble::{Assembly, Candidate, MemberState, Shapes};
+use crate::geometry::{Geometry, Level};
+use crate::metadata::{Misplaced, Resync, Role, Room, Superblock, Version};
+use crate::units::Slot;
+
+/// Sectors behind a superblock 1.0 that stay free before it: its bad-block log, and a bitmap.
+const NEIGHBOURS: u64 = 8 + 256;
+
+/// A disk that may take part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// What it is called.
+    pub path: PathBuf,
+    /// Its index among the candidates; `None` for a disk that is to be added.
+    pub candidate: Option<usize>,
+    /// Its size.
+    pub size: Sectors,
+    /// Where its data begins (`data_offset`).
+    pub data_offset: Sector,
+    /// What md may use from there on (`data_size`).
+    pub data_size: Sectors,
+    /// What is free around the part that is used.
+    pub room: Room,
+    /// Sectors that its bad-block log lists.
+    pub bad_sectors: u64,
+}
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Present {
+    /// The version of the superblocks.
+    pub version: Version,
+    /// The array.
+    pub geometry: Geometry,
+    /// What of it is in step.
+    pub resync: Resync,
+    /// Whether it has an internal bitmap.
+    pub has_bitmap: bool,
+    /// Every disk: members, spares, and those that are to be added.
+    pub disks: Vec<Disk>,
+    /// Which disk is in which slot; those that cannot be believed everywhere are in none.
+    pub slots: Vec<Option<usize>>,
+    /// The disks that wait for a slot, in the order in which they get one.
+    pub spares: Vec<usize>,
+}
+
+impl Present {
+    /// The array of an assembly. `bitmaps` are the lengths of the candidates' bitmaps, 0 for none;
+    /// `bad_sectors` how many sectors their bad-block logs list.
+    ///
+    /// # Errors
+    ///
+    /// A state in which nothing may be planned: another reshape, missing members, a journal and so
+    /// on.
+    pub fn of(
+        assembly: &Assembly,
+        candidates: &[Candidate],
+        bitmaps: &[Sectors],
+        bad_sectors: &[u64],
+    ) -> Result<Self, Refusal> {
+        assembly.writable()?;
+        let geometry = match &assembly.shapes {
+            Shapes::Whole(geometry) => geometry.clone(),
+            Shapes::Moving { .. } | Shapes::Unknown => return Err(Refusal::NotWhole),
+        };
+        let mut present = Self {
+            version: assembly.version,
+            slots: vec![None; usize::try_from(geometry.raid_disks()).unwrap_or(0)],
+            geometry,
+            resync: assembly.resync,
+            has_bitmap: false,
+            disks: Vec::new(),
+            spares: Vec::new(),
+        };
+        for (index, candidate) in candidates.iter().enumerate() {
+            let bitmap = bitmaps.get(index).copied().unwrap_or(Sectors::ZERO);
+            let mut disk = disk_of(candidate, bitmap)?;
+            disk.candidate = Some(index);
+            disk.bad_sectors = bad_sectors.get(index).copied().unwrap_or(0);
+            let superblock = &candidate.superblock;
+            let active = matches!(superblock.role(), Role::Active(_));
+            present.has_bitmap |= active && superblock.bitmap_at().is_ok_and(|at| at.is_some());
+            present.disks.push(disk);
+        }
+        present.seat(assembly)?;
+        Ok(present)
+    }
+
+    fn seat(&mut self, assembly: &Assembly) -> Result<(), Refusal> {
+        for member in &assembly.members {
+            match member.state {
+                MemberState::InSync => {
+                    let slot = member.slot.and_then(|slot| usize::try_from(slot.get()).ok());
+                    if let Some(seat) = slot.and_then(|slot| self.slots.get_mut(slot)) {
+                        *seat = Some(member.candidate);
+                    }
+                }
+                MemberState::Spare => self.spares.push(member.candidate),
+                MemberState::Recovering { .. } | MemberState::Replacement => {
+                    let path = self.path(member.candidate).to_owned();
+                    return Err(Refusal::Rebuilding { path });
+                }
+                MemberState::Stale | MemberState::Journal => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a blank disk of `size` sectors as a spare. It gets the data offset that the others have.
+    ///
+    /// # Errors
+    ///
+    /// A disk that is too small.
+    pub fn add(&mut self, path: &Path, size: Sectors) -> Result<(), Refusal> {
+        let like = self.slots.iter().flatten().find_map(|disk| self.disks.get(*disk));
+        let (data_offset, before) =
+            like.map_or((Sector::new(0), 0), |disk| (disk.data_offset, disk.room.before.get()));
+        let end = match self.version.place(size) {
+            Ok(at) if at > data_offset => match self.version {
+                Version::V0 => at.get(),
+                Version::V1(_) => at.get().saturating_sub(NEIGHBOURS),
+            },
+            Ok(_) => size.get(),
+            Err(_) => 0,
+        };
+        let data_size = end.saturating_sub(data_offset.get());
+        let needed = self.component_of_new_disks();
+        let Some(after) = data_size.checked_sub(needed).filter(|_| data_size > 0) else {
+            let needed = Sectors::new(needed.saturating_add(data_offset.get()));
+            return Err(Refusal::TooSmall { path: path.to_owned(), size, needed });
+        };
+        let room = Room { before: Sectors::new(before), after: Sectors::new(after) };
+        self.spares.push(self.disks.len());
+        self.disks.push(Disk {
+            path: path.to_owned(),
+            candidate: None,
+            size,
+            data_offset,
+            data_size: Sectors::new(data_size),
+            room,
+            bad_sectors: 0,
+        });
+        Ok(())
+    }
+
+    /// What a new member has to hold; of a linear array anything.
+    fn component_of_new_disks(&self) -> u64 {
+        match self.geometry.level() {
+            Level::Linear => 8,
+            Level::Raid0
+            | Level::Raid1
+            | Level::Raid4
+            | Level::Raid5
+            | Level::Raid6
+            | Level::Raid10 => self.geometry.component().get(),
+        }
+    }
+
+    /// What a disk is called.
+    pub fn path(&self, disk: usize) -> &Path {
+        self.disks.get(disk).map_or_else(|| Path::new("?"), |disk| &disk.path)
+    }
+
+    /// The slots without a member.
+    pub fn missing(&self) -> Vec<Slot> {
+        let numbers = (0_u32..).zip(&self.slots);
+        numbers.filter(|(_, disk)| disk.is_none()).map(|(slot, _)| Slot::new(slot)).collect()
+    }
+}
+
+fn disk_of(candidate: &Candidate, bitmap: Sectors) -> Result<Disk, Misplaced> {
+    let superblock = &candidate.superblock;
+    let (data_offset, data_size) = (superblock.data_offset(), superblock.data_size());
+    let room = match superblock {
+        Superblock::V1(superblock) => superblock.room(candidate.size, bitmap)?,
+        Superblock::V0(superblock) => {
+            let used = superblock.component_size().get();
+            let after = superblock.at().get().saturating_sub(used);
+            Room { before: Sectors::ZERO, after: Sectors::new(after) }
+        }
+    };
+    Ok(Disk {
+        path: candidate.path.clone(),
+        candidate: None,
+        size: candidate.size,
+        data_offset,
+        data_size,
+        room,
+        bad_sectors: 0,
+    })
+}
