@@ -9,6 +9,7 @@
 //! | [`golden`] | expected texts, kept as files |
 //! | [`judge`] | the real mdadm and md driver, which judge arrays |
 //! | [`loopdev`] | loop devices that nobody else will be handed, detached on drop |
+//! | [`members`] | arrays of the corpus as files, and `reshape` run on them |
 //! | [`mount`] | small file systems on them |
 //! | [`pattern`] | content whose every sector says which it is |
 //! | [`sim`] | runs of the engine on simulated disks, and their rules |
@@ -27,6 +28,7 @@ pub mod data;
 pub mod golden;
 pub mod judge;
 pub mod loopdev;
+pub mod members;
 pub mod mount;
 pub mod pattern;
 pub mod sim;

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use kcopy::{Device, SECTOR_SIZE, Sector};
+use kcopy::{Device, SECTOR_SIZE, Sector, Sectors};
 
 use super::{Overlay, Range};
 use crate::assemble::{Assembly, Shapes};
@@ -64,6 +64,20 @@ pub enum NoBackup {
         path: PathBuf,
         /// Our own checksums say that this is what was meant.
         ours: bool,
+    },
+    /// Its header places data behind its end.
+    #[error(
+        "{} is cut off: its header places data up to sector {end}, it ends at {}",
+        path.display(),
+        size.get()
+    )]
+    CutOff {
+        /// The file or device.
+        path: PathBuf,
+        /// Where the data ends.
+        end: Sector,
+        /// Where the file or device ends.
+        size: Sectors,
     },
     /// Its data is not what was saved.
     #[error("the data in {} is damaged: its crc32c is {found:#010x} instead of {expected:#010x}", path.display())]
@@ -158,6 +172,13 @@ impl Backup {
         if !sections.iter().any(|(section, _)| needed(section)) {
             let ours = header.ours.is_some();
             return Err(NoBackup::NotNeeded { path: path(), ours });
+        }
+        let size = Sectors::from_bytes_floor(device.size());
+        let ends = sections
+            .iter()
+            .map(|(section, at)| at.div_ceil(SECTOR_SIZE).saturating_add(section.length.get()));
+        if let Some(end) = ends.max().filter(|end| *end > size.get()) {
+            return Err(NoBackup::CutOff { path: path(), end: Sector::new(end), size });
         }
         let backup = Self { device: device.clone(), header, sections };
         backup.check_data(mover)?;

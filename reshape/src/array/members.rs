@@ -80,7 +80,7 @@ pub enum NoMember {
 }
 
 /// The members of an array as they were found, in the order in which they were given.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Members {
     /// The open devices.
     pub devices: Vec<Device>,

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use reshape::array::{Age, Array, Backup, NoBackup, is_absent};
+use reshape::array::{Age, Array, Backup, NoBackup, Overlay, is_absent};
 use reshape::assemble::{Assembly, Shapes};
+use reshape::exec::{ExecError, Ongoing};
+use reshape::metadata::Direction;
 
 use super::given::Given;
 use crate::args::Direct;
@@ -30,13 +32,19 @@ pub(crate) fn lay_over(
     screen: Screen,
 ) -> Result<(), Failure> {
     let age = if wanted.force { Age::Any } else { Age::Checked };
+    let is_needed = is_needed(given)?;
     let mut found = Vec::new();
-    let mut answered = false;
+    let mut answered = !is_needed;
     if let Some(path) = wanted.file {
         let device = open_source(path, Direct::Auto)?;
         match Backup::read(&mut given.mover, &device, &given.assembly, age) {
             Ok(backup) => found.push(backup),
-            Err(error) if is_harmless(&error) => answered = true,
+            Err(NoBackup::NotNeeded { .. }) => answered = true,
+            Err(error @ NoBackup::NotReshaping { .. }) => screen.note(&error.to_string()),
+            // A file that nothing was saved to yet.
+            Err(error) if is_absent(&error) && (wanted.force || !is_needed) => {
+                screen.note(&error.to_string());
+            }
             Err(error) => return Err(useless(&error)),
         }
     }
@@ -44,56 +52,87 @@ pub(crate) fn lay_over(
         let Some(header) = header else { continue };
         match Backup::judge(&mut given.mover, device, *header, &given.assembly, age) {
             Ok(backup) => found.push(backup),
-            Err(error) if is_harmless(&error) => answered = true,
+            Err(NoBackup::NotNeeded { .. }) => answered = true,
             Err(error) => screen.note(&error.to_string()),
         }
     }
-    if found.is_empty() && !answered && is_critical(&given.assembly) {
-        missing(wanted, screen)?;
+    let overlays: Vec<Overlay> =
+        found.iter().flat_map(|backup| backup.overlays(&given.assembly)).collect();
+    if !answered && !overlays.iter().any(|overlay| begins_at_the_front(overlay, &given.assembly)) {
+        missing(wanted, &overlays, screen)?;
     }
-    for backup in found {
-        backup.overlays(&given.assembly).into_iter().for_each(|overlay| array.lay_over(overlay));
-    }
+    overlays.into_iter().for_each(|overlay| array.lay_over(overlay));
     Ok(())
+}
+
+/// Whether what follows where the reshape stopped may have been overwritten by what moved there, and
+/// the members cannot prove that it was not.
+fn is_needed(given: &mut Given) -> Result<bool, Failure> {
+    let Shapes::Moving { old, new, .. } = &given.assembly.shapes else { return Ok(false) };
+    // Between as many members each row agrees with its parity, be it an old one or a new one.
+    let is_told_apart = old.raid_disks() != new.raid_disks();
+    let failed = |error: &ExecError| {
+        Failure::refused(format!("cannot read the array: {error}"))
+            .hint("reshape detail shows how far the reshape has come")
+    };
+    let ongoing = Ongoing::new(given.assembly.clone(), given.members.clone());
+    let ongoing = match ongoing {
+        Ok(ongoing) => ongoing,
+        // Members are missing: whoever reads by force reads without proof.
+        Err(ExecError::Array(_)) => return Ok(true),
+        Err(error) => return Err(failed(&error)),
+    };
+    if !ongoing.is_critical() {
+        return Ok(false);
+    }
+    let witness = ongoing.witness(&mut given.mover).map_err(|error| failed(&error))?;
+    Ok(!(is_told_apart && witness.holds() && witness.verified > 0))
+}
+
+/// Whether a backup holds what is next to be moved.
+fn begins_at_the_front(overlay: &Overlay, assembly: &Assembly) -> bool {
+    let Shapes::Moving { reshape, .. } = &assembly.shapes else { return false };
+    let front = reshape.position.get();
+    match reshape.direction {
+        Direction::Forwards => overlay.range.start.get() == front,
+        Direction::Backwards => overlay.range.end() == front,
+    }
 }
 
 /// Says that a backup would be needed; without `--force` that is the end.
-fn missing(wanted: Wanted<'_>, screen: Screen) -> Result<(), Failure> {
-    const CAUSE: &str =
-        "a reshape stopped at a place where the members alone may not have everything";
+fn missing(wanted: Wanted<'_>, overlays: &[Overlay], screen: Screen) -> Result<(), Failure> {
+    let cause = match overlays.iter().map(|overlay| overlay.range.start.get()).min() {
+        Some(from) => format!(
+            "the backup holds its sectors from {from} on, which is not where the superblocks say that \
+             the reshape stopped"
+        ),
+        None => {
+            "a reshape stopped at a place where the members alone may not have everything".into()
+        }
+    };
     if !wanted.force {
-        return Err(Failure::refused(format!("cannot read the array: {CAUSE}"))
-            .hint("--backup-file names the backup of the reshape; --force reads without one"));
+        return Err(Failure::refused(format!("cannot read the array: {cause}"))
+            .hint("--backup-file names the backup of the reshape; --force reads without it"));
     }
-    screen.note(&format!("{CAUSE}: what was being moved may be wrong"));
+    screen.note(&format!("{cause}: what was being moved may be wrong"));
     Ok(())
-}
-
-/// Whether the backup says that the members have everything.
-fn is_harmless(error: &NoBackup) -> bool {
-    matches!(error, NoBackup::NotNeeded { .. }) || is_absent(error)
 }
 
 fn useless(error: &NoBackup) -> Failure {
     let hint = match error {
-        NoBackup::NotReshaping { .. } => "leave --backup-file out",
+        error if is_absent(error) => {
+            "name the file that was given to mdadm or reshape; if it is that one, nothing was saved \
+             to it when the reshape stopped, and --force reads what the members have"
+        }
         NoBackup::Time { .. } => "--force takes it all the same",
         NoBackup::Header { .. }
+        | NoBackup::NotReshaping { .. }
         | NoBackup::Foreign { .. }
         | NoBackup::NotNeeded { .. }
+        | NoBackup::CutOff { .. }
         | NoBackup::Data { .. }
         | NoBackup::Move(_)
         | _ => "name the file that was given to mdadm or reshape when the reshape was started",
     };
     Failure::refused(format!("cannot use the backup: {error}")).hint(hint)
-}
-
-/// Whether a crash can have left something in a backup only: data offsets that move leave room.
-fn is_critical(assembly: &Assembly) -> bool {
-    match &assembly.shapes {
-        Shapes::Moving { .. } => {
-            assembly.members.iter().all(|member| member.new_data_offset == member.data_offset)
-        }
-        Shapes::Whole(_) | Shapes::Unknown => false,
-    }
 }

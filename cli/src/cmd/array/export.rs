@@ -9,7 +9,7 @@ use std::thread;
 use crossbeam_channel::Sender;
 use kcopy::Device;
 use reshape::array::{Array, ArrayError, Range, ReadReport, Target};
-use reshape::assemble::WhyNotWrite;
+use reshape::assemble::{Shapes, WhyNotWrite};
 use reshape::mover::{Gather, MoveError};
 use serde::Serialize;
 
@@ -112,8 +112,14 @@ fn open(given: &Given, args: &ExportArgs) -> Result<Array, Failure> {
     opened.map_err(|error| refused("read the array", &error))
 }
 
-/// What is computed for a missing member is only as good as the parity.
+/// What the content rests on, if that may be wrong.
 fn warn(given: &Given, screen: Screen) {
+    if matches!(given.assembly.shapes, Shapes::Moving { .. }) {
+        screen.note(
+            "a reshape is under way: how far it is was taken from the superblocks; if the kernel went \
+             further than it recorded, as some do, content there is not what it was",
+        );
+    }
     if given.assembly.writable() == Err(WhyNotWrite::DirtyDegraded) {
         screen.note(
             "the array was not stopped cleanly and lacks a member: what was being written then may \

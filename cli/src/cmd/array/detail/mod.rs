@@ -110,7 +110,7 @@ fn report(given: &Given) -> Report {
     }
 }
 
-/// Those that are there, then the slots of those that are not.
+/// In the order of their slots, those that are not there among them; the rest behind.
 fn members(given: &Given) -> Vec<MemberReport> {
     let there = given.assembly.members.iter().map(|member| member_report(given, member));
     let missing = absent(&given.assembly).into_iter().map(|slot| MemberReport {
@@ -121,7 +121,9 @@ fn members(given: &Given) -> Vec<MemberReport> {
         data_offset_sectors: None,
         recovered_sectors: None,
     });
-    there.chain(missing).collect()
+    let mut all: Vec<MemberReport> = there.chain(missing).collect();
+    all.sort_by_key(|member| member.slot.unwrap_or(u32::MAX));
+    all
 }
 
 fn member_report(given: &Given, member: &Member) -> MemberReport {

@@ -1,0 +1,178 @@
+//! `reshape export`: content, members missing, half-moved arrays and their backups, parts, pipes.
+
+use tests::members::Members;
+
+/// Nothing was written or made, and there is one message and what to do.
+#[track_caller]
+fn expect_refused(members: &Members, line: &str, cause: &str) {
+    let before = members.state();
+    let done = members.reshape(line).expect_code(2);
+    assert!(done.stderr.starts_with("reshape: cannot "), "{line}: {}", done.stderr);
+    assert!(done.stderr.contains(cause), "{line}: {}", done.stderr);
+    assert!(done.stderr.contains("\nhint: "), "{line}: {}", done.stderr);
+    assert_eq!(done.stdout, "", "{line}");
+    assert_eq!(members.state(), before, "{line}: something was written");
+}
+
+#[test]
+fn content_is_that_of_the_array_whatever_members_are_named_in_which_order() {
+    for (name, gone) in [
+        ("raid5-left-symmetric", vec!["m1"]),
+        ("raid6-ddf-N-continue", vec!["m0", "m2"]),
+        ("raid10-4d-n2", vec!["m0", "m3"]),
+        ("raid1-v090", vec!["m0"]),
+        ("raid0-zones", vec![]),
+    ] {
+        let mut members = Members::of(name);
+        for gone in gone {
+            members = members.without(gone);
+        }
+        let backwards: Vec<&str> = members.names().iter().rev().map(String::as_str).collect();
+        let before = members.state();
+        let line = format!("export {} --to - --count 1MiB", backwards.join(" "));
+        let done = members.command(&line).output().expect("the program can be started");
+        assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+        assert_eq!(done.stdout.len(), 1 << 20);
+        for (number, sector) in (0..).zip(done.stdout.chunks_exact(512)) {
+            assert!(sector == members.sector(number), "{name}: sector {number}");
+        }
+        assert_eq!(members.state(), before, "{name}: a reading command wrote");
+        members.reshape(&format!("export {} --to out", backwards.join(" "))).expect_code(0);
+        members.expect_content("out", 0, members.sectors());
+    }
+}
+
+#[test]
+fn part_of_the_content_is_what_offset_and_count_say() {
+    let members = Members::of("raid5-left-symmetric");
+    members.reshape("export ALL --to out --offset 1000s --count 777s").expect_code(0);
+    members.expect_content("out", 1000, 777);
+    assert_eq!(std::fs::metadata(members.path("out")).unwrap().len(), 777 * 512);
+    let report = members.reshape("export ALL --to out --offset 100s --json").expect_code(0).json();
+    assert_eq!(report["schema"], 1);
+    assert_eq!(report["bytes"], (members.sectors() - 100) * 512);
+    members.expect_content("out", 100, members.sectors() - 100);
+    for (range, cause) in [
+        ("--offset 100E", "do not fit in 64 bits"),
+        ("--offset 1T", "leaves nothing"),
+        ("--count 1T", "do not fit"),
+        ("--count 0", "the length is 0"),
+        ("--count 100", "no whole number of sectors"),
+    ] {
+        let done = members.reshape(&format!("export ALL --to no {range}")).expect_code(2);
+        assert!(done.stderr.contains(cause), "{range}: {}", done.stderr);
+        assert!(!members.path("no").exists(), "{range}");
+    }
+}
+
+#[test]
+fn members_are_never_the_destination() {
+    let members = Members::of("raid5-left-symmetric");
+    expect_refused(&members, "export ALL --to m0", "it is a member of the array");
+    std::fs::hard_link(members.path("m1"), members.path("link")).unwrap();
+    expect_refused(&members, "export ALL --to link", "same device as the member m1");
+    expect_refused(&members, "export ALL --to .", "directory");
+    expect_refused(&members, "export ALL --to no/file", "no such file");
+    expect_refused(&members, "export ALL --to - --json", "JSON");
+}
+
+#[test]
+fn dirty_array_without_a_member_is_exported_with_a_warning() {
+    let members = Members::of("raid5-left-symmetric").without("m1");
+    members.mark_dirty();
+    let done = members.reshape("export ALL --to out").expect_code(0);
+    assert!(done.stderr.contains("not stopped cleanly"), "{}", done.stderr);
+    members.expect_content("out", 0, members.sectors());
+}
+
+#[test]
+fn half_moved_array_is_one_content() {
+    for name in ["r5-3to4.mid", "r10-4to5.crit2", "r5d-chunk-64to128.mid", "b5-3to4-v090.mid"] {
+        let members = Members::amid(name);
+        let done = members.reshape("export ALL --to out").expect_code(0);
+        assert!(done.stderr.contains("a reshape is under way"), "{name}: {}", done.stderr);
+        members.expect_content("out", 0, members.sectors());
+    }
+}
+
+#[test]
+fn half_moved_array_that_needs_its_backup_is_not_read_without() {
+    for name in ["b5-3to4-v12-noroom.early", "b5-chunk-64to128-v090.mid", "b5-to-6-v12.mid"] {
+        let members = Members::amid(name);
+        expect_refused(
+            &members,
+            "export ALL --to out",
+            "the members alone may not have everything",
+        );
+        assert!(members.reshape("detail ALL --json").json()["reshape"]["mode"] == "backup");
+        members.reshape("export ALL --backup-file backup --to out").expect_code(0);
+        members.expect_content("out", 0, members.sectors());
+    }
+}
+
+#[test]
+fn critical_section_whose_old_stripes_agree_with_their_parity_needs_no_backup() {
+    let members = Members::amid("b5-3to4-v090.crit3");
+    members.reshape("export ALL --to out").expect_code(0);
+    members.expect_content("out", 0, members.sectors());
+}
+
+#[test]
+fn backup_of_another_place_is_no_backup() {
+    let members = Members::amid("b6-to-5-v10.mid");
+    let line = "export ALL --backup-file backup --to out";
+    expect_refused(&members, line, "the backup holds its sectors from 44544 on");
+}
+
+#[test]
+fn backups_that_are_of_no_use_are_refused() {
+    let members = Members::amid("b5-4to5-v10.early");
+    let line = "export ALL --backup-file other --to out";
+    std::fs::copy(Members::amid("b5-3to4-v12-noroom.early").path("backup"), members.path("other"))
+        .unwrap();
+    expect_refused(&members, line, "is the backup of another array");
+    std::fs::copy(members.path("backup"), members.path("other")).unwrap();
+    members.patch("other", 64, &[0x55; 4]);
+    expect_refused(&members, line, "its checksum is 0x55555555");
+    // Where the data begins: md's checksum says nothing about it.
+    std::fs::copy(members.path("backup"), members.path("other")).unwrap();
+    members.patch("other", 40, &[0x55; 8]);
+    expect_refused(&members, line, "other is cut off");
+    // A week later.
+    std::fs::copy(members.path("backup"), members.path("other")).unwrap();
+    let header = std::fs::read(members.path("backup")).unwrap();
+    let time = u64::from_le_bytes(header[32..40].try_into().unwrap()) + 7 * 86400;
+    members.patch("other", 32, &time.to_le_bytes());
+    expect_refused(&members, line, "it is not of this reshape");
+    members.reshape("export ALL --force --backup-file other --to out").expect_code(0);
+    members.expect_content("out", 0, members.sectors());
+    std::fs::remove_file(members.path("out")).unwrap();
+    std::fs::write(members.path("other"), [0; 1 << 20]).unwrap();
+    expect_refused(&members, line, "no header of a backup");
+    expect_refused(&members, "export ALL --backup-file absent --to out", "no such file");
+    let done = Members::of("raid1-v12").reshape("export ALL --backup-file m0 --to out");
+    assert!(done.expect_code(0).stderr.starts_with("note: m0: no header of a backup"));
+}
+
+#[test]
+fn backup_without_a_header_yet_is_none_unless_forced() {
+    // A kernel went on before mdadm had written the header: what it overwrote is lost.
+    let lost = Members::amid("x5-chunk-64to128-v090.crit3");
+    expect_refused(&lost, "export ALL --backup-file backup --to out", "no header of a backup");
+    let whole = Members::amid("b5-to-6-v090.crit2");
+    expect_refused(&whole, "export ALL --backup-file backup --to out", "no header of a backup");
+    whole.reshape("export ALL --force --backup-file backup --to out").expect_code(0);
+    whole.expect_content("out", 0, whole.sectors());
+}
+
+#[test]
+fn interrupted_reader_of_standard_output_is_no_failure() {
+    let members = Members::of("raid5-left-symmetric");
+    let mut child = members
+        .command("export ALL --to -")
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("the program can be started");
+    drop(child.stdout.take());
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
