@@ -11,6 +11,8 @@
 //! | [`loopdev`] | loop devices that nobody else will be handed, detached on drop |
 //! | [`members`] | arrays of the corpus as files, and `reshape` run on them |
 //! | [`mount`] | small file systems on them |
+//! | [`ours`] | the library `reshape` on image files |
+//! | [`parallel`] | one check of many things, on all processors, with all complaints |
 //! | [`pattern`] | content whose every sector says which it is |
 //! | [`sim`] | runs of the engine on simulated disks, and their rules |
 //! | [`tmp`] | directories on disk and in memory, removed on drop |
@@ -30,6 +32,8 @@ pub mod judge;
 pub mod loopdev;
 pub mod members;
 pub mod mount;
+pub mod ours;
+pub mod parallel;
 pub mod pattern;
 pub mod sim;
 pub mod tmp;

@@ -137,6 +137,19 @@ impl Sector {
 }
 
 impl Differs {
+    /// What differs between a pattern and bytes that should be it; `None`: nothing.
+    #[must_use]
+    pub fn between(pattern: Pattern, found: &[u8]) -> Option<Self> {
+        let mut differs = Self { places: Vec::new(), sectors: 0, of: pattern.sectors };
+        let want = pattern.bytes();
+        if want != found {
+            differs.add(pattern.from, &want, found);
+            let missing = want.len().abs_diff(found.len()).div_ceil(SECTOR);
+            differs.sectors += missing as u64;
+        }
+        (differs.sectors > 0).then_some(differs)
+    }
+
     fn add(&mut self, from: u64, want: &[u8], found: &[u8]) {
         let pairs = want.as_chunks::<SECTOR>().0.iter().zip(found.as_chunks::<SECTOR>().0);
         for (number, (want, found)) in (from..).zip(pairs) {

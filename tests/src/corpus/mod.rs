@@ -12,6 +12,7 @@
 //! Sector n of an array's content with seed s is [`sector`]. The folder is made with
 //! `cargo run -p tests --bin fixtures -- CORPUS`, from images as files in archives.
 
+pub mod array;
 pub mod image;
 mod pack;
 mod words;

@@ -1,0 +1,161 @@
+//! The library `reshape` on image files, as a test uses it: in few words, and no error is expected.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kcopy::device::{Device, OpenOptions};
+use reshape::array::{
+    Array, ArrayError, CheckReport, Force, Members, Mend, Newcomer, Range, Session, Source,
+};
+use reshape::assemble::{Assembly, assemble};
+use reshape::metadata::{Timestamp, Uuid};
+use reshape::mover::{Mover, Options};
+use reshape::units::Slot;
+
+use crate::pattern::{Differs, Pattern};
+
+/// What the clock says in every test: superblocks are written at this second.
+const NOW: Timestamp = Timestamp::from_seconds(1_900_000_000);
+/// Pages of 4 KiB: enough for a stripe of the largest chunk.
+const PAGES: u32 = 4096;
+
+/// An array whose members are files.
+#[derive(Debug)]
+pub struct Ours {
+    mover: Mover,
+    members: Members,
+    assembly: Assembly,
+}
+
+impl Ours {
+    /// Opens members, for reading only.
+    ///
+    /// # Errors
+    ///
+    /// What the library refuses, as text.
+    pub fn read_only(paths: &[PathBuf]) -> Result<Self, String> {
+        Self::open(paths, &OpenOptions::source())
+    }
+
+    /// Opens members for reading and writing.
+    ///
+    /// # Errors
+    ///
+    /// What the library refuses, as text.
+    pub fn writable(paths: &[PathBuf]) -> Result<Self, String> {
+        Self::open(paths, &OpenOptions::destination())
+    }
+
+    fn open(paths: &[PathBuf], options: &OpenOptions) -> Result<Self, String> {
+        let mover = Mover::open(&Options { pages: PAGES, ..Options::default() });
+        let mut mover = mover.map_err(|error| error.to_string())?;
+        let devices = paths.iter().map(|path| Device::open(path, options));
+        let devices: Vec<Device> =
+            devices.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+        let members = Members::read(&mut mover, devices).map_err(|error| error.to_string())?;
+        let assembly = assemble(&members.candidates).map_err(|error| error.to_string())?;
+        Ok(Self { mover, members, assembly })
+    }
+
+    /// What was assembled.
+    #[must_use]
+    pub const fn assembly(&self) -> &Assembly {
+        &self.assembly
+    }
+
+    /// The array, for reading.
+    ///
+    /// # Errors
+    ///
+    /// What the library refuses, as text.
+    pub fn array(&self) -> Result<Array, String> {
+        let Members { devices, bad, .. } = &self.members;
+        Array::open(&self.assembly, devices, bad).map_err(|error| error.to_string())
+    }
+
+    /// Some of its content, in sectors.
+    ///
+    /// # Errors
+    ///
+    /// What the library refuses, as text; also sectors that cannot be read.
+    pub fn read(&mut self, from: u64, sectors: u64) -> Result<Vec<u8>, String> {
+        let array = self.array()?;
+        let range = Range::new(from, sectors);
+        let (bytes, report) = array.read(&mut self.mover, range).map_err(text)?;
+        if report.unreadable.is_empty() {
+            return Ok(bytes);
+        }
+        Err(format!("cannot read {:?}", report.unreadable))
+    }
+
+    /// Compares content with a pattern.
+    ///
+    /// # Errors
+    ///
+    /// What the library refuses, as text; also what differs.
+    pub fn verify(&mut self, pattern: Pattern) -> Result<(), String> {
+        let bytes = self.read(pattern.from, pattern.sectors)?;
+        Differs::between(pattern, &bytes).map_or(Ok(()), |differs| Err(differs.to_string()))
+    }
+
+    /// Writes a pattern, and lets the members be closed as a clean array.
+    ///
+    /// # Errors
+    ///
+    /// What the library refuses, as text; also members that failed.
+    pub fn fill(&mut self, pattern: Pattern) -> Result<(), String> {
+        let mut session = self.session()?;
+        let source = Source::Memory(Arc::new(pattern.bytes()));
+        let range = Range::new(pattern.from, pattern.sectors);
+        let failed = session.write(&mut self.mover, NOW, range, &source, &mut |_| true);
+        let failed = failed.map_err(text)?;
+        if failed.is_empty() { Ok(()) } else { Err(format!("slots {failed:?} failed")) }
+    }
+
+    /// Compares copies and parity.
+    ///
+    /// # Errors
+    ///
+    /// What the library refuses, as text.
+    pub fn check(&mut self) -> Result<CheckReport, String> {
+        let array = self.array()?;
+        array.check(&mut self.mover, Mend::Report, &mut |_| true).map_err(text)
+    }
+
+    /// Makes copies and parity agree.
+    ///
+    /// # Errors
+    ///
+    /// What the library refuses, as text.
+    pub fn repair(&mut self) -> Result<CheckReport, String> {
+        self.session()?.repair(&mut self.mover, NOW, &mut |_| true).map_err(text)
+    }
+
+    /// Computes the content of a slot onto a device: a new one, or a spare of the array.
+    ///
+    /// # Errors
+    ///
+    /// What the library refuses, as text.
+    pub fn rebuild(&mut self, slot: u32, device: &Path) -> Result<(), String> {
+        let mut session = self.session()?;
+        let mut known = self.members.devices.iter();
+        let device = match known.find(|member| member.path() == device) {
+            Some(spare) => spare.clone(),
+            None => Device::open(device, &OpenOptions::destination())
+                .map_err(|error| error.to_string())?,
+        };
+        let [low, ..] = slot.to_le_bytes();
+        let newcomer = Newcomer { device, uuid: Uuid([low ^ 0xa5; 16]), bad: Vec::new() };
+        let slot = Slot::new(slot);
+        session.rebuild(&mut self.mover, NOW, slot, &newcomer, &mut |_| true).map_err(text)
+    }
+
+    fn session(&self) -> Result<Session, String> {
+        Session::open(&self.assembly, &self.members, Force::No).map_err(text)
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
+fn text(error: ArrayError) -> String {
+    error.to_string()
+}
