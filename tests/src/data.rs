@@ -41,6 +41,22 @@ impl Random {
     }
 }
 
+/// What `KCOPY_SEED` says; where it says nothing, a seed that is new in every run. Print it, so that
+/// a run that failed can be had again.
+///
+/// # Panics
+///
+/// When `KCOPY_SEED` is no number.
+#[must_use]
+pub fn seed_of_this_run() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    let given = std::env::var("KCOPY_SEED").ok();
+    given.map_or_else(
+        || RandomState::new().hash_one(0),
+        |text| text.parse().expect("KCOPY_SEED is a decimal number"),
+    )
+}
+
 /// Fills `buffer` with the bytes that the stream of `seed` has from byte `position` on.
 pub fn fill(seed: u64, position: u64, buffer: &mut [u8]) {
     let word_bytes = WORD as u64;

@@ -119,7 +119,7 @@ fn bad_input_is_refused_without_a_trace() {
         ("copy --map no/such/map source new", "there is no directory"),
         ("zero nothing", "no such file"),
         ("zero old read-only", "read-only"),
-        ("zero old old-link", "same as"),
+        ("zero old old-link", "same destination"),
         ("zero --count 0 old", "--count is zero"),
         ("zero --seek 5000 old", "leaves nothing"),
         ("zero --seek 1 --count 18446744073709551615 old", "cannot be as long"),
@@ -185,6 +185,34 @@ fn file_system_that_cannot_hold_the_size_is_told_and_nothing_stays() {
     assert!(done.stderr.contains("cannot hold a file of"), "{}", done.stderr);
     assert_eq!(one.metadata().unwrap().len(), 100);
     assert!(!two.exists());
+}
+
+/// Two copies that write to one file at once would make a mixture of both.
+#[test]
+fn destination_of_another_copy_is_refused_but_waited_for_if_it_is_free_soon() {
+    use rustix::fs::{FlockOperation, flock};
+    let dir = tmp::on_disk();
+    let [source, copy, new] = ["source", "copy", "new"].map(|name| dir.path().join(name));
+    data::write_file(&source, 1, 10_000);
+    data::write_file(&copy, 2, 10_000);
+    let other = File::open(&copy).unwrap();
+    flock(&other, FlockOperation::LockExclusive).unwrap();
+    for command in ["copy", "zero"] {
+        let sides = [text(&source), text(&new), text(&copy)];
+        let sides = if command == "zero" { &sides[2..] } else { &sides };
+        let done = kcopy([&[command], sides].concat()).expect_code(2);
+        assert!(done.stderr.contains("it is in use"), "{}", done.stderr);
+        assert!(done.stderr.contains("hint:"), "{}", done.stderr);
+        assert_eq!(data::read_at(&copy, 0, 10_000), data::bytes(2, 10_000));
+    }
+    assert!(!new.exists());
+    std::thread::scope(|scope| {
+        scope.spawn(|| kcopy(["copy", "-q", text(&source), text(&copy)]).expect_code(0));
+        let (_sender, never) = std::sync::mpsc::channel::<()>();
+        let _ = never.recv_timeout(std::time::Duration::from_millis(500));
+        drop(other);
+    });
+    data::expect_equal((&source, 0), (&copy, 0), 10_000);
 }
 
 #[test]

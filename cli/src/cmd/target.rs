@@ -4,11 +4,13 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+use std::time::Duration;
 
 use kcopy::Device;
-use kcopy::device::{BlockFacts, Direct, OpenError, OpenErrorKind, OpenOptions};
+use kcopy::device::{BlockFacts, Direct, Identity, OpenError, OpenErrorKind, OpenOptions};
 
 use crate::args;
+use crate::clock;
 use crate::exit::Failure;
 use crate::output::name;
 
@@ -109,7 +111,15 @@ fn has_bytes(path: &Path) -> bool {
     File::open(path).and_then(|mut file| file.read(&mut byte)).is_ok_and(|count| count > 0)
 }
 
-/// Opens a destination that exists. A block device is claimed for us alone.
+/// How long a destination may be in use by nobody that can be named.
+const PATIENCE: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Opens a destination that exists, for us alone: a block device is claimed, a file is locked.
+///
+/// A program that was killed may still have it for a moment: the kernel finishes its operations
+/// after the program is gone. That is waited for, so that what is late does not overwrite what is
+/// new.
 pub(crate) fn open_destination(
     path: &Path,
     read_back: bool,
@@ -118,9 +128,21 @@ pub(crate) fn open_destination(
     let metadata = existing(path, Use::Write)?;
     let kind = classify(path, &metadata, Use::Write)?;
     check_writable(path, kind, &metadata)?;
-    let mut options = OpenOptions::destination().direct(direct.into());
+    let mut options = OpenOptions::destination().direct(direct.into()).locked(true);
     options.read = read_back;
-    Device::open(path, &options).map_err(|error| unopened(path, Use::Write, &error))
+    let started = clock::now();
+    loop {
+        match Device::open(path, &options) {
+            Err(error)
+                if error.kind == OpenErrorKind::InUse
+                    && clock::now().duration_since(started) < PATIENCE
+                    && !is_used(path) =>
+            {
+                let _ = crossbeam_channel::after(PAUSE).recv();
+            }
+            result => return result.map_err(|error| unopened(path, Use::Write, &error)),
+        }
+    }
 }
 
 impl From<args::Direct> for Direct {
@@ -192,6 +214,18 @@ fn in_use(path: &Path, usage: Use) -> Failure {
     usage
         .refused(path, &users.join(", "))
         .hint("unmount it, or stop what uses it (lsblk and fuser -v show who), then run it again")
+}
+
+/// Whether `path` names what `device` is.
+pub(crate) fn is_same(path: &Path, device: &Device) -> bool {
+    let Ok(metadata) = path.metadata() else { return false };
+    match &device.facts().identity {
+        Identity::File { dev, ino } => metadata.dev() == *dev && metadata.ino() == *ino,
+        Identity::Block { rdev } => {
+            metadata.file_type().is_block_device() && metadata.rdev() == *rdev
+        }
+        Identity::Internal { .. } => false,
+    }
 }
 
 /// Whether writing to one may change the other.

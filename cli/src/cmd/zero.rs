@@ -6,10 +6,10 @@ use kcopy::device::DeviceKind;
 use kcopy::{Client, Device, Extent, Fault, Flags, Job, OnError, Outcome};
 use serde::Serialize;
 
-use super::copy::{ErrorReport, check_alignment, check_count, rate};
+use super::copy::{ErrorReport, check_alignment, check_count, named_twice, rate};
+use super::engine;
 use super::pump::{Pumped, Work, pump};
-use super::target::{self, Use, cause};
-use super::{engine, target::overlap};
+use super::target::{self, Use, cause, is_same, overlap};
 use crate::args::ZeroArgs;
 use crate::clock::Epoch;
 use crate::exit::{Exit, Failure};
@@ -127,10 +127,13 @@ fn check(args: &ZeroArgs) -> Result<Vec<Target>, Failure> {
     }
     let mut targets: Vec<Target> = Vec::new();
     for path in &args.destinations {
+        // Before it is opened: it could not be, for it is ours already.
+        if let Some(other) = targets.iter().find(|other| is_same(path, &other.device)) {
+            return Err(named_twice(path, other.device.path()));
+        }
         let device = target::open_destination(path, false, args.engine.direct)?;
         if let Some(other) = targets.iter().find(|other| overlap(&other.device, &device)) {
-            let cause = format!("it is the same as {}", name(other.device.path()));
-            return Err(Use::Write.refused(path, &cause).hint("name every destination once"));
+            return Err(named_twice(path, other.device.path()));
         }
         let (at, end) = region(path, &device, args)?;
         check_alignment(&device, ("--seek", at), end - at)?;

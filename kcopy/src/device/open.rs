@@ -5,7 +5,9 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, OFlags, SeekFrom, StatxFlags, fcntl_getfl, seek, statx};
+use rustix::fs::{
+    AtFlags, FlockOperation, OFlags, SeekFrom, StatxFlags, fcntl_getfl, flock, seek, statx,
+};
 
 use super::{Device, DeviceKind, DirectAlignment, Facts, Handle, Identity, sysfs};
 use crate::errno::Errno;
@@ -33,7 +35,7 @@ pub enum OpenErrorKind {
     Directory,
     /// It is neither a file nor a block device.
     NotADevice,
-    /// It is mounted, or somebody else holds it.
+    /// It is mounted, or somebody else holds or has locked it.
     InUse,
     /// It cannot be written.
     ReadOnly,
@@ -60,7 +62,7 @@ impl OpenError {
         match self.kind {
             OpenErrorKind::Directory => "it is a directory".into(),
             OpenErrorKind::NotADevice => "it is neither a regular file nor a block device".into(),
-            OpenErrorKind::InUse => "it is mounted or otherwise in use".into(),
+            OpenErrorKind::InUse => "it is mounted, locked or otherwise in use".into(),
             OpenErrorKind::ReadOnly => "it is read-only".into(),
             OpenErrorKind::NoDirect => "it does not support direct I/O".into(),
             OpenErrorKind::NotFound | OpenErrorKind::Denied | OpenErrorKind::System => {
@@ -81,6 +83,10 @@ pub struct OpenOptions {
     pub create: bool,
     /// A block device is claimed (`O_EXCL`): refused if it is mounted or held by another driver.
     pub exclusive: bool,
+    /// A regular file is locked (`flock`): refused while another process, or another handle of this
+    /// one, has it locked. The lock lasts until the last operation has ended, also one that a killed
+    /// process has left to the kernel. A file system without locks is used without.
+    pub locked: bool,
     /// Whether I/O goes past the page cache.
     pub direct: Direct,
 }
@@ -88,18 +94,32 @@ pub struct OpenOptions {
 impl OpenOptions {
     /// For reading.
     pub const fn source() -> Self {
-        Self { read: true, write: false, create: false, exclusive: false, direct: Direct::Auto }
+        Self {
+            read: true,
+            write: false,
+            create: false,
+            exclusive: false,
+            locked: false,
+            direct: Direct::Auto,
+        }
     }
 
-    /// For reading and writing, claimed.
+    /// For reading and writing, claimed; a file is not locked.
     pub const fn destination() -> Self {
-        Self { read: true, write: true, create: false, exclusive: true, direct: Direct::Auto }
+        Self { write: true, exclusive: true, ..Self::source() }
     }
 
     /// Whether I/O goes past the page cache.
     #[must_use]
     pub const fn direct(mut self, direct: Direct) -> Self {
         self.direct = direct;
+        self
+    }
+
+    /// A regular file is locked.
+    #[must_use]
+    pub const fn locked(mut self, locked: bool) -> Self {
+        self.locked = locked;
         self
     }
 
@@ -144,6 +164,7 @@ impl Device {
             write: mode != OFlags::RDONLY,
             create: false,
             exclusive: false,
+            locked: false,
             direct,
         };
         let cached = if flags.contains(OFlags::DIRECT) {
@@ -166,6 +187,9 @@ impl Device {
                 let kind = OpenErrorKind::NoDirect;
                 return Err(OpenError { path: path.into(), kind, errno: None });
             }
+        }
+        if options.locked && facts.kind == DeviceKind::File {
+            lock(path, direct.as_ref().unwrap_or(&cached))?;
         }
         facts.direct_required = options.direct == Direct::Always;
         if let Some(direct) = facts.direct.as_mut().filter(|_| !facts.direct_required) {
@@ -228,6 +252,21 @@ fn system_error(path: &Path, error: &std::io::Error) -> OpenError {
         _ => OpenErrorKind::System,
     };
     OpenError { path: path.into(), kind, errno: Some(errno) }
+}
+
+/// Locks the description that writes past the page cache go through: those outlive their process.
+fn lock(path: &Path, file: &File) -> Result<(), OpenError> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(errno) if errno == rustix::io::Errno::WOULDBLOCK => {
+            let errno = Some(Errno::from_io(&errno.into()));
+            Err(OpenError { path: path.into(), kind: OpenErrorKind::InUse, errno })
+        }
+        Err(errno) => {
+            tracing::debug!(path = %path.display(), %errno, "this file system has no locks");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
 }
 
 /// A second description of the same file, past the page cache; `None` where there is no past it.

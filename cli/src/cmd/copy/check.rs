@@ -49,6 +49,10 @@ pub(crate) fn check(args: &CopyArgs) -> Result<Checked, Failure> {
     check_alignment(&source, ("--skip", skip), len)?;
     let mut destinations: Vec<Planned> = Vec::new();
     for path in &args.destinations {
+        // Before it is opened: it could not be, for it is ours already.
+        if let Some(other) = destinations.iter().find(|other| is_same_existing(path, other)) {
+            return Err(named_twice(path, other.path()));
+        }
         let planned = destination(path, args.verify, direct)?;
         check_distinct(&source, &destinations, &planned)?;
         destinations.push(planned);
@@ -127,14 +131,19 @@ pub(crate) fn check_distinct(
             _ => false,
         };
         if same {
-            let refused = Use::Write.refused(
-                new.path(),
-                &format!("it is the same destination as {}", name(other.path())),
-            );
-            return Err(refused.hint("name every destination once"));
+            return Err(named_twice(new.path(), other.path()));
         }
     }
     Ok(())
+}
+
+fn is_same_existing(path: &Path, other: &Planned) -> bool {
+    matches!(other, Planned::Existing(device) if target::is_same(path, device))
+}
+
+pub(crate) fn named_twice(path: &Path, earlier: &Path) -> Failure {
+    let cause = format!("it is the same destination as {}", name(earlier));
+    Use::Write.refused(path, &cause).hint("name every destination once")
 }
 
 /// What is read must not be written.

@@ -194,10 +194,3 @@ pub(crate) fn check_parent(path: &Path) -> Result<(), Failure> {
 fn lock(file: &File) -> io::Result<()> {
     Ok(flock(file, FlockOperation::NonBlockingLockExclusive)?)
 }
-
-/// Whether `path` names the file that `device` is.
-pub(crate) fn is_same_file(path: &Path, device: &Device) -> bool {
-    let Ok(metadata) = path.metadata() else { return false };
-    let same = kcopy::device::Identity::File { dev: metadata.dev(), ino: metadata.ino() };
-    device.facts().identity == same
-}

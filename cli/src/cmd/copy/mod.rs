@@ -17,7 +17,7 @@ mod verify;
 use kcopy::resume::MapFile;
 use kcopy::{Client, Device};
 
-pub(crate) use check::{check_alignment, check_count, length};
+pub(crate) use check::{check_alignment, check_count, length, named_twice};
 pub(crate) use report::{ErrorReport, rate};
 pub(crate) use runner::TICK;
 
@@ -30,6 +30,7 @@ use self::report::{End, Report};
 use self::runner::{Plan, Runner, Stop};
 use self::verify::Verifier;
 use super::engine;
+use super::target::is_same;
 use crate::args::{CopyArgs, Sparse};
 use crate::clock::Epoch;
 use crate::exit::{Exit, Failure};
@@ -63,7 +64,7 @@ fn find_map(args: &CopyArgs, checked: &Checked) -> Result<Option<Found>, Failure
     let Some(path) = &args.map else { return Ok(None) };
     let known: Vec<&Device> = checked.destinations.iter().filter_map(existing).collect();
     for device in known.iter().copied().chain([&checked.source]) {
-        if mapfile::is_same_file(path, device) {
+        if is_same(path, device) {
             let message =
                 format!("cannot use the map {}: it is {}", name(path), name(device.path()));
             return Err(Failure::refused(message).hint("name another file for the map"));
