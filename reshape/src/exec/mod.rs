@@ -359,7 +359,7 @@ impl<'a> Executor<'a> {
             Action::Read(id, span) => {
                 let window = Arc::new(Window::new(span));
                 self.windows.insert(id, Arc::clone(&window));
-                match window::reading(&self.old, &window)? {
+                match window::reading(&self.old, &window, None)? {
                     Reading::Rows(job) => (job, Vec::new()),
                     Reading::Piecewise => {
                         self.alone.push_back(Alone::Read(id));

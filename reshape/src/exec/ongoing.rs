@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use kcopy::Device;
 
-use super::window::{Reading, Window, Witness, reading};
+use super::window::{Other, Reading, Window, Witness, reading};
 use super::{ExecError, Executor, Options, Progress, Restripe, restore};
-use crate::array::{Age, Array, ArrayError, Backup, Members, NoBackup, Record, View};
+use crate::array::{Age, Array, ArrayError, Backup, Members, NoBackup, Record, View, is_absent};
 use crate::assemble::{Assembly, Shapes, assemble};
 use crate::machine::{Span, State};
 use crate::metadata::{Direction, Reshape, Timestamp};
@@ -162,6 +162,7 @@ impl Ongoing {
         // More than two sections of a backup cannot have been overwritten without a record.
         let section = self.restripe.section().map_or(0, |section| section.get());
         let to = track.critical().end.min(from.saturating_add(2 * section)).min(track.total);
+        let other = Other { geometry: self.restripe.new.clone(), shift: track.shift };
         let mut all = Witness::default();
         let mut at = from;
         while at < to {
@@ -169,7 +170,7 @@ impl Ongoing {
             let (a, b) = (track.position(at), track.position(end));
             let span = Span { start: a.min(b), sectors: end - at };
             let window = Arc::new(Window::new(span));
-            match reading(&self.old, &window)? {
+            match reading(&self.old, &window, Some(other.clone()))? {
                 Reading::Rows(job) => {
                     let outcome = mover.run(job)?;
                     if outcome.read.is_some() {
@@ -222,7 +223,7 @@ impl Ongoing {
         let witness = self.witness(mover)?;
         let ground = if witness.holds() {
             Ground::Witnessed(witness)
-        } else if witness.contradicting == 0 && verdicts.iter().any(says_nothing_is_saved) {
+        } else if verdicts.iter().any(|found| says_nothing_is_saved(found, witness)) {
             Ground::NothingSaved
         } else if trust == Trust::Blind {
             Ground::Blind
@@ -381,7 +382,15 @@ impl Ongoing {
     }
 }
 
-/// Whether a valid header that we wrote for this very reshape claims to hold nothing that is needed.
-fn says_nothing_is_saved(found: &BackupVerdict) -> bool {
-    matches!(&found.verdict, Err(NoBackup::NotNeeded { ours: true, .. }))
+/// Whether a backup says that nothing was overwritten, and no row contradicts it: it has a valid header
+/// that we wrote for this very reshape and that claims to hold nothing that is needed; or it has none
+/// yet, as mdadm makes it, and most rows prove the same.
+fn says_nothing_is_saved(found: &BackupVerdict, witness: Witness) -> bool {
+    let most = witness.verified > witness.mute;
+    witness.contradicting == 0
+        && match &found.verdict {
+            Err(NoBackup::NotNeeded { ours, .. }) => *ours,
+            Err(error) => most && is_absent(error),
+            Ok(_) => false,
+        }
 }

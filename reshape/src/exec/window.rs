@@ -34,9 +34,10 @@ impl Contradiction {
 pub struct Witness {
     /// Rows that agree with their parity and hold something.
     pub verified: u64,
-    /// Rows of zeros, parity included: they agree, whatever they are.
+    /// Rows that agree and are the same in both geometries: zeros, or where nothing changes its place.
     pub blank: u64,
-    /// Rows without a parity that is not needed to compute what is missing.
+    /// Rows whose parity says nothing: it is needed to compute what is missing, or it would agree just as
+    /// well if new stripes stood there.
     pub mute: u64,
     /// Rows that contradict their parity.
     pub contradicting: u64,
@@ -188,6 +189,66 @@ struct Gather {
     /// The members of the sources; then those of the computed buffers, which are missing.
     slots: SmallVec<[Slot; 16]>,
     window: Arc<Window>,
+    /// What else may stand there, if that is the question.
+    other: Option<Other>,
+}
+
+/// The geometry that overwrites the old one.
+#[derive(Clone, Debug)]
+pub(super) struct Other {
+    pub(super) geometry: Geometry,
+    /// New data offset minus old one.
+    pub(super) shift: i64,
+}
+
+/// What an old row that agrees with its parity proves, seen from the other geometry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proof {
+    /// New stripes there would not agree.
+    Old,
+    /// Everything has the same place in both.
+    Same,
+    /// New stripes there would agree as well.
+    None,
+}
+
+impl Other {
+    /// The parity of all of a row is the same sum for both geometries if they have as many members, and no
+    /// Q, or Q on the same one.
+    fn proof(&self, old: &Geometry, row: MemberSector) -> Proof {
+        let Some(there) = row.get().checked_add_signed(-self.shift).map(MemberSector::new) else {
+            return Proof::Old;
+        };
+        if old.raid_disks() != self.geometry.raid_disks() {
+            return Proof::Old;
+        }
+        let mut slots = (0..old.raid_disks()).map(Slot::new);
+        if slots.clone().all(|slot| old.on(slot, row) == self.geometry.on(slot, there)) {
+            return Proof::Same;
+        }
+        let q = |on: On| matches!(on, On::Q { .. });
+        let same_q = slots.all(|slot| q(old.on(slot, row)) == q(self.geometry.on(slot, there)));
+        if same_q { Proof::None } else { Proof::Old }
+    }
+
+    /// What `sectors` rows from `row` on prove, `verified` by their parity.
+    fn weigh(&self, old: &Geometry, row: MemberSector, sectors: u64) -> Witness {
+        let chunk = self.geometry.chunk().get();
+        let mut seen = Witness::default();
+        let mut done = 0;
+        while done < sectors {
+            let at = row.get() + done;
+            let there = at.checked_add_signed(-self.shift).unwrap_or(0);
+            let len = (chunk - there % chunk).min(sectors - done);
+            match self.proof(old, MemberSector::new(at)) {
+                Proof::Old => seen.verified += len,
+                Proof::Same => seen.blank += len,
+                Proof::None => seen.mute += len,
+            }
+            done += len;
+        }
+        seen
+    }
 }
 
 impl Transform for Gather {
@@ -266,6 +327,8 @@ impl Gather {
             Witness { contradicting: sectors, ..none }
         } else if blank() {
             Witness { blank: sectors, ..none }
+        } else if let Some(other) = &self.other {
+            other.weigh(&self.geometry, row, sectors)
         } else {
             Witness { verified: sectors, ..none }
         };
@@ -299,7 +362,13 @@ pub(super) enum Reading {
 }
 
 /// How to read a window from the old geometry.
-pub(super) fn reading(view: &View, window: &Arc<Window>) -> Result<Reading, ArrayError> {
+///
+/// `other`: what may stand there instead, if the window is read to find that out.
+pub(super) fn reading(
+    view: &View,
+    window: &Arc<Window>,
+    other: Option<Other>,
+) -> Result<Reading, ArrayError> {
     let geometry = view.geometry();
     let Some((start, end)) = rows(geometry, window.span) else { return Ok(Reading::Nothing) };
     let (from, len) = (MemberSector::new(start), Sectors::new(end - start));
@@ -327,6 +396,7 @@ pub(super) fn reading(view: &View, window: &Arc<Window>) -> Result<Reading, Arra
         start: start * kcopy::SECTOR_SIZE,
         slots,
         window: Arc::clone(window),
+        other,
     };
     let computed = u16::try_from(computed).map_err(|_| ArrayError::Inconsistent)?;
     let mut job = Job::stripe(computed, Arc::new(gather));

@@ -8,6 +8,7 @@ mod check;
 mod detail;
 mod examine;
 mod export;
+mod going;
 mod import;
 mod layout;
 mod mover;
@@ -17,6 +18,9 @@ pub(crate) use check::CheckArgs;
 pub(crate) use detail::DetailArgs;
 pub(crate) use examine::ExamineArgs;
 pub(crate) use export::ExportArgs;
+pub(crate) use going::{
+    ContinueArgs, MovingArgs, OngoingArgs, RestoreArgs, RevertArgs, StatusArgs,
+};
 pub(crate) use import::ImportArgs;
 pub(crate) use layout::LayoutArgs;
 pub(crate) use mover::MoverArgs;
@@ -55,6 +59,10 @@ pub(crate) enum Command {
     Import(ImportArgs),
     Check(CheckArgs),
     Rebuild(RebuildArgs),
+    Status(StatusArgs),
+    Continue(ContinueArgs),
+    Restore(RestoreArgs),
+    Revert(RevertArgs),
     Layout(LayoutArgs),
     #[command(hide = true)]
     Generate(GenerateArgs),

@@ -153,7 +153,7 @@ pub(crate) fn failed(what: &str, error: &ArrayError) -> Failure {
 }
 
 /// The message of an error and those of its causes.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

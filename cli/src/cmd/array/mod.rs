@@ -10,6 +10,7 @@ pub(crate) mod detail;
 pub(crate) mod examine;
 pub(crate) mod export;
 mod given;
+pub(crate) mod going;
 pub(crate) mod import;
 pub(crate) mod layout;
 mod random;

@@ -1,0 +1,94 @@
+//! The backup file: one that may hold something, and one that is to be made.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use kcopy::{Device, Sectors};
+use reshape::array::{NoBackup, is_absent};
+use reshape::exec::{BackupFile, BackupVerdict, Ongoing};
+use reshape::mover::Mover;
+
+use crate::args::Direct;
+use crate::clock::date;
+use crate::cmd::target::{Use, cause, open_destination, overlap};
+use crate::exit::Failure;
+use crate::output::name;
+
+/// The file that `--backup-file` names, if it exists.
+pub(crate) fn candidate(path: Option<&Path>, ongoing: &Ongoing) -> Result<Option<Device>, Failure> {
+    let Some(path) = path.filter(|path| path.exists()) else { return Ok(None) };
+    let device = open_destination(path, true, Direct::Auto)?;
+    check_elsewhere(&device, &ongoing.members.devices)?;
+    Ok(Some(device))
+}
+
+/// A backup on a member would be overwritten by what it is to save.
+fn check_elsewhere(device: &Device, members: &[Device]) -> Result<(), Failure> {
+    let Some(member) = members.iter().find(|member| overlap(member, device)) else {
+        return Ok(());
+    };
+    let cause = format!("it is on the same device as the member {}", name(member.path()));
+    Err(Use::Write.refused(device.path(), &cause).hint("keep the backup on another device"))
+}
+
+/// What a new backup is for.
+pub(crate) struct Wanted<'a> {
+    pub(crate) path: Option<&'a Path>,
+    /// The array's uuid, as backups have it.
+    pub(crate) uuid: [u8; 16],
+    pub(crate) section: Sectors,
+    pub(crate) members: &'a [Device],
+    /// What became of the file as a candidate.
+    pub(crate) verdicts: &'a [BackupVerdict],
+    pub(crate) force: bool,
+}
+
+/// Makes the backup file: all of its room is taken before anything moves.
+pub(crate) fn new_file(mover: &mut Mover, wanted: &Wanted<'_>) -> Result<BackupFile, Failure> {
+    let bytes = (8 + 2 * wanted.section.get()) * kcopy::SECTOR_SIZE;
+    let Some(path) = wanted.path else {
+        return Err(Failure::refused("cannot go on: a backup file is needed").hint(format!(
+            "--backup-file FILE, on other devices than the array; it takes {}",
+            crate::units::human(bytes)
+        )));
+    };
+    check_content(path, wanted)?;
+    if !path.exists() {
+        File::create_new(path).map_err(|error| Use::Write.refused(path, &cause(&error)))?;
+    }
+    let device = open_destination(path, true, Direct::Auto)?;
+    check_elsewhere(&device, wanted.members)?;
+    BackupFile::create(mover, device, wanted.uuid, wanted.section, date()).map_err(|error| {
+        let needed = crate::units::human(bytes);
+        Failure::refused(format!("cannot make the backup {}: {error}", name(path)))
+            .hint(format!("nothing was moved; it takes {needed}: make room, or name another file"))
+    })
+}
+
+/// A file that holds something else is not taken for a backup.
+fn check_content(path: &Path, wanted: &Wanted<'_>) -> Result<(), Failure> {
+    if wanted.force || !path.exists() {
+        return Ok(());
+    }
+    let known = wanted.verdicts.iter().find(|found| found.path == path);
+    let refused = |cause: &str| {
+        let failure = Use::Write.refused(path, cause);
+        failure.hint("name a new file; --force overwrites this one")
+    };
+    match known.map(|found| &found.verdict) {
+        Some(Err(error)) if is_absent(error) => {}
+        Some(Ok(_) | Err(NoBackup::NotNeeded { .. } | NoBackup::Time { .. })) => return Ok(()),
+        Some(Err(NoBackup::Foreign { .. })) => {
+            return Err(refused("it is the backup of another array"));
+        }
+        Some(Err(_)) | None => {}
+    }
+    let mut start = [0; 4096];
+    let read = File::open(path).and_then(|mut file| file.read(&mut start));
+    match read {
+        Ok(read) if start.iter().take(read).all(|byte| *byte == 0) => Ok(()),
+        Ok(_) => Err(refused("it exists and is no backup of this reshape")),
+        Err(error) => Err(Use::Write.refused(path, &cause(&error))),
+    }
+}

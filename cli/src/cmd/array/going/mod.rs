@@ -1,0 +1,142 @@
+//! A reshape that is under way: `reshape continue`, `restore`, `revert` and `status`.
+//!
+//! | file | what |
+//! |---|---|
+//! | `backups.rs` | the candidates for a backup, their verdicts, and the file for a new one |
+//! | `run.rs` | going on, forwards or back, until the end or ^C |
+//! | `status.rs` | where it stands, and the command that goes on |
+
+use kcopy::Device;
+use reshape::array::Age;
+use reshape::assemble::Shapes;
+use reshape::exec::{BackupVerdict, Doubt, ExecError, Ground, Ongoing, Trust};
+use reshape::mover::{MoveError, Mover};
+
+use super::given::{Access, Given, chain};
+use crate::args::array::{MoverArgs, MovingArgs, OngoingArgs};
+use crate::exit::{Exit, Failure};
+use crate::output::{Screen, name};
+
+mod backups;
+mod run;
+mod status;
+
+pub(crate) use backups::candidate;
+pub(crate) use run::{go_on, restore, revert};
+pub(crate) use status::status;
+
+/// A reshape that is recorded, its members open, its backups judged.
+pub(crate) struct Going {
+    pub(crate) mover: Mover,
+    pub(crate) ongoing: Ongoing,
+    pub(crate) file: Option<Device>,
+    pub(crate) verdicts: Vec<BackupVerdict>,
+}
+
+impl Going {
+    /// Opens the members; `None`: no reshape is recorded.
+    pub(crate) fn open(
+        what: &OngoingArgs,
+        access: Access,
+        age: Age,
+        how: &MoverArgs,
+    ) -> Result<Option<Self>, Failure> {
+        let Given { mut mover, members, assembly } = Given::open(&what.devices, access, how)?;
+        if !matches!(assembly.shapes, Shapes::Moving { .. }) {
+            return Ok(None);
+        }
+        let ongoing = Ongoing::new(assembly, members).map_err(|error| refused(&error))?;
+        let file = candidate(what.backup_file.as_deref(), &ongoing)?;
+        let verdicts = ongoing.backups(&mut mover, file.as_ref(), age);
+        Ok(Some(Self { mover, ongoing, file, verdicts }))
+    }
+
+    /// Puts back what a backup holds, or makes sure that nothing has to be put back.
+    pub(crate) fn prepare(self, how: &MovingArgs) -> Result<(Self, Ground), Failure> {
+        let Self { mut mover, ongoing, file, verdicts } = self;
+        let trust = if how.invalid_backup { Trust::Blind } else { Trust::Evidence };
+        let (ongoing, ground) = ongoing
+            .prepare(&mut mover, &verdicts, trust, crate::clock::date())
+            .map_err(|error| refused(&error))?;
+        Ok((Self { mover, ongoing, file, verdicts }, ground))
+    }
+
+    /// What became of each candidate for a backup.
+    pub(crate) fn tell_backups(&self, screen: Screen) {
+        for found in &self.verdicts {
+            match &found.verdict {
+                Ok(_) => {
+                    screen.note(&format!("{} holds a backup that is needed", name(&found.path)))
+                }
+                Err(why) => screen.note(&why.to_string()),
+            }
+        }
+    }
+
+    /// `raid5 array 1a8b…: reshape from 4 to 5 members, at 12 % (…)`.
+    pub(crate) fn title(&self) -> String {
+        let assembly = &self.ongoing.assembly;
+        let (change, percent) = (status::change(&self.ongoing), status::percent(&self.ongoing));
+        format!("{} array {}: reshape {change}, at {percent:.1} %", assembly.level, assembly.uuid)
+    }
+}
+
+/// How old a backup may be.
+pub(crate) const fn age(force: bool) -> Age {
+    if force { Age::Any } else { Age::Checked }
+}
+
+/// What becomes of stripes that contradict their parity.
+pub(crate) const fn doubt(force: bool) -> Doubt {
+    if force { Doubt::GoOn } else { Doubt::Stop }
+}
+
+/// Why a reshape cannot go on. Nothing was written yet.
+pub(crate) fn refused(error: &ExecError) -> Failure {
+    Failure::refused(format!("cannot go on: {}", chain(error))).hint(hint(error))
+}
+
+/// Why a reshape stopped on its way.
+pub(crate) fn stopped(error: &ExecError) -> Failure {
+    let message = format!("stopped: {}", chain(error));
+    let interrupted = matches!(error, ExecError::Move(MoveError::Cancelled));
+    let exit = if interrupted { Exit::Interrupted } else { Exit::Failed };
+    Failure { exit, ..Failure::failed(message).hint(hint(error)) }
+}
+
+fn hint(error: &ExecError) -> String {
+    match error {
+        ExecError::Contradiction { .. } | ExecError::Elsewhere { .. } => {
+            "nothing there was overwritten; reshape salvage finds out from the stripes how far it really \
+             came. --force takes the data as it is, whatever its parity says"
+        }
+        ExecError::NoGround { .. } => {
+            "name the backup file that was in use (--backup-file); reshape salvage looks for what is \
+             left; --invalid-backup goes on and takes the section as it is"
+        }
+        ExecError::Unreadable { .. } => {
+            "what was recorded holds; name members that were left out, or copy the failing one to a \
+             new device first (kcopy copy --continue-on-error)"
+        }
+        ExecError::NeedsBackup { .. } => {
+            "--backup-file names a file, on other devices, where the critical section is saved"
+        }
+        ExecError::Backup { .. } => {
+            "nothing was overwritten that is not saved; make room or name another file, then run \
+             reshape continue"
+        }
+        ExecError::TooManyFailed { .. } | ExecError::Flush(_) => {
+            "the recorded position holds; mend the connection, then run reshape continue"
+        }
+        ExecError::Revert(_) => "reshape continue goes on forwards",
+        ExecError::NoReshape => "reshape detail shows the array",
+        ExecError::NoMember(_)
+        | ExecError::Refusal(_)
+        | ExecError::Position(_)
+        | ExecError::Record(_)
+        | ExecError::Array(_)
+        | ExecError::Move(_)
+        | _ => "what was recorded last holds; reshape status shows where it stands",
+    }
+    .to_owned()
+}

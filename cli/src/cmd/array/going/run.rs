@@ -1,0 +1,256 @@
+//! Going on, forwards or back, until the end or ^C.
+
+use reshape::exec::{BackupFile, Ground, Options, Turned};
+use reshape::machine::State;
+use serde::Serialize;
+
+use super::backups::{Wanted, new_file};
+use super::{Going, age, doubt, refused, stopped};
+use crate::args::array::{ContinueArgs, MovingArgs, OngoingArgs, RestoreArgs, RevertArgs};
+use crate::clock::{Epoch, date};
+use crate::cmd::array::given::Access;
+use crate::cmd::array::range::Watch;
+use crate::confirm::confirm;
+use crate::exit::{Exit, Failure};
+use crate::output::{Phase, Screen, name};
+use crate::units::human;
+
+/// How it ended.
+#[derive(Debug, Serialize)]
+struct Report {
+    schema: u32,
+    /// No reshape is recorded any more.
+    finished: bool,
+    interrupted: bool,
+    /// Why it could go on: `members`, `restored`, `witnessed`, `nothing-saved`, `blind`; null if no
+    /// reshape was recorded.
+    ground: Option<&'static str>,
+    /// Array sectors of 512 bytes that are moved, of `total_sectors`.
+    moved_sectors: u64,
+    total_sectors: u64,
+    seconds: f64,
+}
+
+pub(crate) fn go_on(args: &ContinueArgs, screen: Screen) -> Result<Exit, Failure> {
+    let Some(going) = open(&args.what, &args.how, screen)? else {
+        return Ok(nothing(&args.what, screen, "continue"));
+    };
+    let question = format!("{} goes on: {}", going.title(), paths(&going));
+    confirm(args.how.yes.into(), &question)?;
+    let (going, ground) = prepare(going, &args.how, screen)?;
+    run_on(going, Some(ground), &args.what, &args.how, screen)
+}
+
+pub(crate) fn restore(args: &RestoreArgs, screen: Screen) -> Result<Exit, Failure> {
+    let Some(going) = open(&args.what, &args.how, screen)? else {
+        return Ok(nothing(&args.what, screen, "restore"));
+    };
+    let question =
+        format!("{}; what its backup holds is put back: {}", going.title(), paths(&going));
+    confirm(args.how.yes.into(), &question)?;
+    let epoch = Epoch::begin();
+    let (going, ground) = prepare(going, &args.how, screen)?;
+    let text = match ground {
+        Ground::Restored { from } => format!(
+            "put back: the reshape stood at {from}, now at {}; reshape continue goes on",
+            going.ongoing.position()
+        ),
+        Ground::Members | Ground::Witnessed(_) | Ground::NothingSaved | Ground::Blind => {
+            "nothing to put back: the members have everything; reshape continue goes on".to_owned()
+        }
+    };
+    let report = report(&going, (State::Stopped, false), Some(ground), epoch.seconds());
+    Ok(say(&args.what, screen, &report, &text))
+}
+
+pub(crate) fn revert(args: &RevertArgs, screen: Screen) -> Result<Exit, Failure> {
+    let Some(going) = open(&args.what, &args.how, screen)? else {
+        return Err(Failure::refused("cannot turn around: no reshape is recorded")
+            .hint("reshape grow changes the array back, if that is wanted"));
+    };
+    let question = format!("{} turns around and goes back: {}", going.title(), paths(&going));
+    confirm(args.how.yes.into(), &question)?;
+    let (mut going, ground) = prepare(going, &args.how, screen)?;
+    let back = going.ongoing.way_back_needs_backup_file().map_err(|error| refused(&error))?;
+    let ahead = going.ongoing.needs_backup_file();
+    if back && args.what.backup_file.is_none() {
+        let section = going.ongoing.way_back_section().map_err(|error| refused(&error))?;
+        make_backup(&mut going, &args.what, &args.how, section.unwrap_or_default())?;
+    }
+    let backup = if ahead { Some(backup_for(&mut going, &args.what, &args.how)?) } else { None };
+    let options = Options { backup, doubt: doubt(args.how.force), until: None };
+    let Going { mut mover, ongoing, file, verdicts } = going;
+    let (ongoing, turned) =
+        ongoing.revert(&mut mover, options, date).map_err(|error| stopped(&error))?;
+    let going = Going { mover, ongoing, file, verdicts };
+    match turned {
+        Turned::Finished => {
+            let text = "the reshape was so near its end that it could only be finished";
+            let report = report(&going, (State::Finished, false), Some(ground), 0.0);
+            say(&args.what, screen, &report, text);
+            Ok(Exit::Failed)
+        }
+        Turned::At(position) => {
+            screen.note(&format!("turned around at {position}"));
+            run_on(going, Some(ground), &args.what, &args.how, screen)
+        }
+    }
+}
+
+fn open(what: &OngoingArgs, how: &MovingArgs, screen: Screen) -> Result<Option<Going>, Failure> {
+    let going = Going::open(what, Access::Change, age(how.force), &how.mover)?;
+    if let Some(going) = &going {
+        going.tell_backups(screen);
+    }
+    Ok(going)
+}
+
+fn prepare(going: Going, how: &MovingArgs, screen: Screen) -> Result<(Going, Ground), Failure> {
+    let (going, ground) = going.prepare(how)?;
+    match ground {
+        Ground::Members => {}
+        Ground::Restored { from } => {
+            let now = going.ongoing.position();
+            screen.note(&format!("critical section put back from its backup: {from} to {now}"));
+        }
+        Ground::Witnessed(witness) => screen.note(&format!(
+            "no backup is needed: nothing of the critical section was overwritten ({witness})"
+        )),
+        Ground::NothingSaved => {
+            screen.note("the backup says that nothing of the critical section was overwritten");
+        }
+        Ground::Blind => {
+            screen.note("the critical section is taken as it is: what was overwritten is lost");
+        }
+    }
+    Ok((going, ground))
+}
+
+fn backup_for(
+    going: &mut Going,
+    what: &OngoingArgs,
+    how: &MovingArgs,
+) -> Result<BackupFile, Failure> {
+    let section = going.ongoing.restripe().section().unwrap_or_default();
+    make_backup(going, what, how, section)
+}
+
+fn make_backup(
+    going: &mut Going,
+    what: &OngoingArgs,
+    how: &MovingArgs,
+    section: kcopy::Sectors,
+) -> Result<BackupFile, Failure> {
+    let wanted = Wanted {
+        path: what.backup_file.as_deref(),
+        uuid: going.ongoing.assembly.uuid_on_disk,
+        section,
+        members: &going.ongoing.members.devices,
+        verdicts: &going.verdicts,
+        force: how.force,
+    };
+    new_file(&mut going.mover, &wanted)
+}
+
+/// Moves until the end or ^C.
+fn run_on(
+    mut going: Going,
+    ground: Option<Ground>,
+    what: &OngoingArgs,
+    how: &MovingArgs,
+    screen: Screen,
+) -> Result<Exit, Failure> {
+    let needs = going.ongoing.needs_backup_file();
+    let backup = if needs { Some(backup_for(&mut going, what, how)?) } else { None };
+    let total = going.ongoing.restripe().track.total;
+    let mut watch = Watch::begin(how.progress, screen, Phase::Reshape, total * kcopy::SECTOR_SIZE)?;
+    let epoch = Epoch::begin();
+    let options = Options { backup, doubt: doubt(how.force), until: None };
+    let mut moved = 0;
+    let ended = going.ongoing.run(&mut going.mover, options, date, &mut |progress| {
+        moved = progress.moved;
+        watch.moved(progress.moved * kcopy::SECTOR_SIZE)
+    });
+    watch.finish();
+    let state = ended.map_err(|error| stopped(&error))?;
+    let finished = state == State::Finished;
+    let mut report = report(&going, (state, watch.interrupted()), ground, epoch.seconds());
+    report.moved_sectors = if finished { total } else { moved };
+    let text = if finished {
+        finished_text(&going, what)
+    } else {
+        format!("stopped at a checkpoint; go on with: {}", super::status::command(what))
+    };
+    let exit = say(what, screen, &report, &text);
+    Ok(if finished { exit } else { Exit::Interrupted })
+}
+
+fn finished_text(going: &Going, what: &OngoingArgs) -> String {
+    let new = &going.ongoing.restripe().new;
+    let mut text = format!(
+        "done: {} of {} members, {}, chunk {}, {}",
+        new.level(),
+        new.raid_disks(),
+        new.layout(),
+        human(new.chunk().get() * kcopy::SECTOR_SIZE),
+        human(new.sectors().get() * kcopy::SECTOR_SIZE)
+    );
+    if let Some(file) = &what.backup_file {
+        text.push_str(&format!("\nthe backup {} is not needed any more", name(file)));
+    }
+    text
+}
+
+fn report(
+    going: &Going,
+    (state, interrupted): (State, bool),
+    ground: Option<Ground>,
+    seconds: f64,
+) -> Report {
+    let track = &going.ongoing.restripe().track;
+    Report {
+        schema: 1,
+        finished: state == State::Finished,
+        interrupted,
+        ground: ground.map(word),
+        moved_sectors: track.distance(going.ongoing.position()).unwrap_or(track.total),
+        total_sectors: track.total,
+        seconds,
+    }
+}
+
+const fn word(ground: Ground) -> &'static str {
+    match ground {
+        Ground::Members => "members",
+        Ground::Restored { .. } => "restored",
+        Ground::Witnessed(_) => "witnessed",
+        Ground::NothingSaved => "nothing-saved",
+        Ground::Blind => "blind",
+    }
+}
+
+fn nothing(what: &OngoingArgs, screen: Screen, verb: &str) -> Exit {
+    let report = Report {
+        schema: 1,
+        finished: true,
+        interrupted: false,
+        ground: None,
+        moved_sectors: 0,
+        total_sectors: 0,
+        seconds: 0.0,
+    };
+    say(what, screen, &report, &format!("nothing to {verb}: no reshape is recorded"))
+}
+
+fn say(what: &OngoingArgs, screen: Screen, report: &Report, text: &str) -> Exit {
+    if what.json {
+        return screen.json(report, Exit::Done);
+    }
+    screen.summary(text);
+    Exit::Done
+}
+
+fn paths(going: &Going) -> String {
+    let paths: Vec<String> = going.ongoing.paths().map(name).collect();
+    format!("all of these are written: {}", paths.join(", "))
+}
