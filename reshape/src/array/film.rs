@@ -47,25 +47,26 @@ impl Film {
         (Self { frames, world: world.clone() }, result)
     }
 
-    /// What a loss of power leaves: at every operation, with nothing kept that was not flushed, with
-    /// all of it, and with some of it. The last moment is that after the run.
+    /// What a loss of power leaves after every operation: after a write, all of what was not flushed
+    /// or some of it; after a flush, nothing of that. The last moment is that after the run.
     pub(crate) fn crashes(&self) -> Vec<Cut> {
-        let mut frames = self.frames.lock().expect("one thread").clone();
-        let end = frames.len();
-        frames.push(self.world.snapshot());
-        let mut cuts = Vec::with_capacity(frames.len() * 3);
+        let frames = self.frames.lock().expect("one thread").clone();
+        let mut cuts = Vec::with_capacity(frames.len() * 2);
+        let mut volatile = 0;
         for (moment, frame) in frames.iter().enumerate() {
             let seed = u64::try_from(moment).expect("few");
-            let kinds = match frame.volatile_blocks() {
-                0 => vec![Crash::KeepAll],
-                1 => vec![Crash::DropAll, Crash::KeepAll],
-                _ => vec![Crash::DropAll, Crash::KeepAll, Crash::Seeded(seed)],
+            let before = std::mem::replace(&mut volatile, frame.volatile_blocks());
+            let kinds = match volatile {
+                now if now <= before => vec![Crash::DropAll],
+                1 => vec![Crash::KeepAll],
+                _ => vec![Crash::KeepAll, Crash::Seeded(seed)],
             };
-            for crash in kinds {
-                let world = frame.after(crash, seed);
-                cuts.push(Cut { moment, done: moment == end, crash, world });
-            }
+            let cut = |crash| Cut { moment, done: false, crash, world: frame.after(crash, seed) };
+            cuts.extend(kinds.into_iter().map(cut));
         }
+        let (moment, crash) = (frames.len(), Crash::DropAll);
+        let world = self.world.snapshot().after(crash, 0);
+        cuts.push(Cut { moment, done: true, crash, world });
         cuts
     }
 }

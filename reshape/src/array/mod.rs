@@ -13,7 +13,9 @@
 //! | `session` | an array that is changed: dirty before, clean after |
 //! | `members` | opened devices, examined |
 //! | `create` | a new array |
-//! | `bitmap` | internal bitmaps: how large, where, added and removed |
+//! | `bitmap` | internal bitmaps: how large, and what of them is believed |
+//! | `component` | how much of each member is used |
+//! | `change` | bitmap added and removed, component size, a member appended to linear |
 //! | `record` | the superblocks, and the order in which they change |
 //!
 //! A plan ([`steps`]) knows nothing of I/O, an executor nothing of layouts: see
@@ -21,7 +23,9 @@
 
 mod backup;
 pub mod bitmap;
+pub mod change;
 mod check;
+mod component;
 pub mod create;
 mod members;
 mod read;
@@ -37,7 +41,7 @@ mod write;
 use kcopy::{Device, Sectors};
 
 use crate::assemble::{Assembly, Shapes, WhyNot};
-use crate::geometry::Geometry;
+use crate::geometry::{Geometry, Level};
 use crate::metadata::Direction;
 use crate::mover::MoveError;
 use crate::units::ArraySector;
@@ -116,6 +120,9 @@ pub enum ArrayError {
         /// What is wrong with it.
         error: crate::metadata::ExamineError,
     },
+    /// A change that is refused.
+    #[error(transparent)]
+    Change(#[from] change::ChangeRefusal),
     /// A slot that has a member, or does not exist.
     #[error("{slot} is not empty")]
     SlotTaken {
@@ -313,6 +320,14 @@ impl Array {
             }
         }
         parts
+    }
+}
+
+/// Whether a level has parity or copies: something that can be out of step.
+fn has_redundancy(level: Level) -> bool {
+    match level {
+        Level::Linear | Level::Raid0 => false,
+        Level::Raid1 | Level::Raid4 | Level::Raid5 | Level::Raid6 | Level::Raid10 => true,
     }
 }
 

@@ -93,7 +93,7 @@ impl Session {
     }
 
     /// Gives a device a superblock of the array, in memory, and makes the device fit for it.
-    fn enlist(
+    pub(super) fn enlist(
         &mut self,
         mover: &mut Mover,
         slot: Slot,

@@ -286,19 +286,21 @@ fn write(mover: &mut Mover, entries: &[&Entry]) -> Result<(), RecordError> {
     Ok(())
 }
 
-/// What `own` is to say from now on, if the power went while a record of a reshape was written:
-/// about the array what the freshest says, about itself what it said.
+/// What `own` is to say from now on, if the power went while a record was written: about the array
+/// what the freshest says, about itself what it said.
 fn adopt(freshest: &Superblock, own: &Superblock, member: bool) -> Result<Superblock, DoesNotFit> {
     match (freshest.reshape(), own.reshape()) {
-        (None, None) => return Ok(own.clone()),
+        // What stands on a spare only, nobody has agreed to.
+        (None, None) if own.role() == Role::Journal => return Ok(own.clone()),
+        (None, None) if member && own.events() >= freshest.events() => return Ok(own.clone()),
         (Some(newest), Some(mut reshape)) => {
             let mut own = own.clone();
             reshape.position = newest.position;
             own.set_reshape(&reshape)?;
             return Ok(own);
         }
-        // The first record, or the last one, is on some members only.
-        (Some(_), None) | (None, Some(_)) => {}
+        // The first record of a reshape, the last one, or that of another change.
+        (Some(_), None) | (None, Some(_) | None) => {}
     }
     let mut adopted = freshest.clone();
     match (&mut adopted, own) {
@@ -313,8 +315,9 @@ fn adopt(freshest: &Superblock, own: &Superblock, member: bool) -> Result<Superb
             adopted.set_data_offset(own.data_offset());
             adopted.set_data_size(own.data_size());
             adopted.set_bad_blocks(own.bad_blocks());
-            let log = own.features() & Features::BAD_BLOCKS;
-            adopted.set_features((adopted.features() - Features::BAD_BLOCKS) | log);
+            let of_device = Features::BAD_BLOCKS | Features::REPLACEMENT;
+            let own_features = own.features() & of_device;
+            adopted.set_features((adopted.features() - of_device) | own_features);
             adopted.move_to(own.at());
             let ended = after_the_end(&Superblock::V1(own.clone()), freshest);
             match own.reshape() {

@@ -14,9 +14,8 @@ use kcopy::Sectors;
 
 use super::members::Members;
 use super::write::Source;
-use super::{Array, ArrayError, BadRange, CheckReport, Mend, Range, Record};
+use super::{Array, ArrayError, BadRange, CheckReport, Mend, Range, Record, has_redundancy};
 use crate::assemble::{Assembly, WhyNotWrite};
-use crate::geometry::Level;
 use crate::metadata::{Bitmap, Resync, Role, Superblock, Timestamp};
 use crate::mover::{Durability, Mover};
 use crate::units::Slot;
@@ -53,17 +52,8 @@ impl Session {
         }
         let array = Array::open(assembly, &members.devices, &members.bad)?;
         let mut record = Record::new(assembly, &members.candidates, &members.devices);
-        for entry in record.entries_mut() {
-            let index = members.devices.iter().position(|d| d.id() == entry.device.id());
-            let bitmap = index.and_then(|index| members.bitmaps.get(index)?.as_ref());
-            match bitmap {
-                None => {}
-                Some(Ok(bitmap)) => entry.bitmap = Some(bitmap.clone()),
-                Some(Err(error)) => {
-                    let path = entry.device.path().to_owned();
-                    return Err(ArrayError::Bitmap { path, error: error.clone() });
-                }
-            }
+        if let Some(view) = array.view() {
+            super::bitmap::adopt(&mut record, members, view.geometry())?;
         }
         Ok(Self { array, record, assembly: assembly.clone(), resync: assembly.resync })
     }
@@ -135,7 +125,7 @@ impl Session {
         now: Timestamp,
         range: Range,
     ) -> Result<(), ArrayError> {
-        if self.assembly.level.parity_disks() == 0 && !has_copies(self.assembly.level) {
+        if !has_redundancy(self.assembly.level) {
             return Ok(());
         }
         self.mark(mover, range, Bitmap::set_dirty)?;
@@ -155,7 +145,7 @@ impl Session {
     ) -> Result<(), ArrayError> {
         let devices = self.array.view().map(|view| view.devices()).unwrap_or_default();
         mover.flush(&devices)?;
-        if self.assembly.level.parity_disks() == 0 && !has_copies(self.assembly.level) {
+        if !has_redundancy(self.assembly.level) {
             return Ok(());
         }
         // A member that is missing needs to know what it missed.
@@ -167,7 +157,12 @@ impl Session {
         Ok(())
     }
 
-    fn degraded(&self) -> usize {
+    /// What of parity and copies is in step.
+    pub(super) fn resync(&self) -> Resync {
+        self.resync
+    }
+
+    pub(super) fn degraded(&self) -> usize {
         let view = self.array.view();
         let legs = view.into_iter().flat_map(|view| view.legs());
         legs.filter(|(_, leg)| leg.is_none_or(|leg| leg.good_to.is_some())).count()
@@ -220,10 +215,6 @@ fn set_failed(
             superblock.set_descriptor(slot.get(), missing)
         }
     }
-}
-
-fn has_copies(level: Level) -> bool {
-    matches!(level, Level::Raid1 | Level::Raid10)
 }
 
 /// What the bits of a bitmap count: sectors of a member, for RAID10 of the array.

@@ -204,6 +204,18 @@ fn is_of_the_same_array(superblock: &Superblock, freshest: &Superblock) -> bool 
     same_array(superblock, freshest)
         || before_the_start(superblock, freshest)
         || after_the_end(superblock, freshest)
+        || before_the_append(superblock, freshest)
+}
+
+/// Whether a superblock one event behind is that of a linear array without the member that the
+/// freshest has at the end: where everything else lies is the same.
+fn before_the_append(superblock: &Superblock, freshest: &Superblock) -> bool {
+    let facts = |superblock: &Superblock| {
+        (superblock.level(), superblock.layout(), superblock.chunk(), superblock.reshape())
+    };
+    facts(superblock) == facts(freshest)
+        && superblock.level() == Some(Level::Linear)
+        && superblock.raid_disks().checked_add(1) == Some(freshest.raid_disks())
 }
 
 /// Whether a superblock one event behind describes the same array.

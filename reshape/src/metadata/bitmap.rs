@@ -320,6 +320,38 @@ impl Bitmap {
         Ok(Self { map: vec![byte; whole.saturating_sub(HEADER_BYTES)], header })
     }
 
+    /// The same for another size, in the same chunks; `fill` is what it says about chunks that come
+    /// into being, and about the last one of before if it was cut short.
+    ///
+    /// # Errors
+    ///
+    /// [`BitmapError::TooLarge`].
+    pub fn resized(&self, sync_size: Sectors, fill: Fill) -> Result<Self, BitmapError> {
+        let mut header = self.header.clone();
+        header.block.put_u64(at::SYNC_SIZE, sync_size.get());
+        let length = header.length()?.next_multiple_of(4096);
+        let mut resized = Self { map: vec![0; length.saturating_sub(HEADER_BYTES)], header };
+        for chunk in self.dirty() {
+            resized.set_dirty(chunk);
+        }
+        let chunk = self.header.chunk().get().max(1);
+        match fill {
+            Fill::Clean => {}
+            Fill::Dirty => {
+                let first = self.header.sync_size().get().checked_div(chunk).unwrap_or(0);
+                for chunk in first..resized.header.bits() {
+                    resized.set_dirty(chunk);
+                }
+            }
+        }
+        Ok(resized)
+    }
+
+    /// Says that all chunks may be out of step.
+    pub fn set_all_dirty(&mut self) {
+        self.map.fill(0xff);
+    }
+
     /// The header.
     #[must_use]
     pub const fn header(&self) -> &BitmapHeader {
@@ -413,6 +445,23 @@ mod tests {
         assert!(bitmap.set_clean(9));
         assert_eq!(bitmap.is_dirty(9), Some(false));
         assert_eq!(example(Fill::Dirty).dirty().count(), 101);
+    }
+
+    #[test]
+    fn another_size_keeps_what_is_dirty() {
+        let mut bitmap = example(Fill::Clean);
+        bitmap.set_dirty(3);
+        let dirty = |sectors, fill| {
+            let resized = bitmap.resized(Sectors::new(sectors), fill).unwrap();
+            assert_eq!(resized.header().sync_size(), Sectors::new(sectors));
+            resized.dirty().collect::<Vec<_>>()
+        };
+        assert_eq!(dirty(103 * 128, Fill::Clean), [3]);
+        // The hundredth chunk had one sector only.
+        assert_eq!(dirty(103 * 128, Fill::Dirty), [3, 100, 101, 102]);
+        assert_eq!(dirty(3 * 128, Fill::Dirty), []);
+        bitmap.set_all_dirty();
+        assert_eq!(bitmap.dirty().count(), 101);
     }
 
     #[test]

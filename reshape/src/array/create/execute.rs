@@ -78,7 +78,7 @@ pub enum CreateError {
 }
 
 /// Bytes for a place on a device.
-type Write<'a> = (&'a Device, Sector, Vec<u8>);
+pub(in crate::array) type Write<'a> = (&'a Device, Sector, Vec<u8>);
 
 impl CreatePlan {
     /// Makes the array: durable when it returns.
@@ -143,7 +143,7 @@ fn bytes(length: kcopy::Sectors) -> usize {
 }
 
 /// Writes everything, side by side, and makes it durable.
-fn put(mover: &mut Mover, writes: Vec<Write<'_>>) -> Result<(), MoveError> {
+pub(in crate::array) fn put(mover: &mut Mover, writes: Vec<Write<'_>>) -> Result<(), MoveError> {
     let mut devices = Vec::with_capacity(writes.len());
     let mut jobs = Vec::with_capacity(writes.len());
     for (device, at, bytes) in writes {

@@ -19,7 +19,7 @@
 //! Of superblocks that are one event apart the later one says who has which slot: after a crash in
 //! step 4 one of them is enough for the whole array.
 
-mod execute;
+pub(super) mod execute;
 mod files;
 mod layout;
 mod plan;

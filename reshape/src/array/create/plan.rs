@@ -5,7 +5,8 @@ use kcopy::{Sector, Sectors};
 use super::layout::{bitmap_room, place};
 use super::{Blank, Content, CreatePlan, CreateRefusal, NewBitmap, Planned, Seat, Wanted};
 use crate::array::bitmap::{least_chunk, sync_size};
-use crate::geometry::{Geometry, Layout, Level, Raid0Layout, Raid10Layout, Shape};
+use crate::array::component::{LARGEST_V0, usable};
+use crate::geometry::{Geometry, Layout, Level, Raid0Layout, Shape};
 use crate::metadata::v0::DESCRIPTORS;
 use crate::metadata::{
     ArrayName, Bitmap, DeviceFlags, Features, Fill, NewArray, NewDevice, Placement, Resync, Role,
@@ -15,8 +16,6 @@ use crate::units::Slot;
 
 /// 512 KiB.
 const USUAL_CHUNK: Sectors = Sectors::new(1024);
-/// What the kernel uses of a member of an array 0.90: its size field has 32 bits of KiB.
-const LARGEST_V0: Sectors = Sectors::new((2 << 32) - 2);
 /// The count of changes of a new array; superblocks one event older prepare for it.
 pub(super) const FIRST_EVENT: u64 = 1;
 
@@ -189,12 +188,8 @@ fn component(
         u64::from(blank.device.facts().logical_block) / kcopy::SECTOR_SIZE
     };
     let block = placements.iter().flatten().map(block).max().unwrap_or(1);
-    let below = usable(
-        wanted,
-        layout,
-        asked,
-        if chunk == Sectors::ZERO { Sectors::new(block.max(2)) } else { chunk },
-    );
+    let unit = if chunk == Sectors::ZERO { Sectors::new(block.max(2)) } else { chunk };
+    let below = usable(layout, wanted.raid_devices, asked, unit);
     if wanted.component.is_some() && below != asked {
         return Err(CreateRefusal::Uneven { level, wanted: asked, below });
     }
@@ -202,26 +197,6 @@ fn component(
         return Err(CreateRefusal::LargeMembers { component: below, most: LARGEST_V0 });
     }
     Ok(below)
-}
-
-/// What of `size` the level can use: whole units, in RAID10 as many as the kernel uses.
-fn usable(wanted: &Wanted, layout: Layout, size: Sectors, unit: Sectors) -> Sectors {
-    let rows = size.get().checked_div(unit.get()).unwrap_or(0);
-    let rows = match layout {
-        Layout::Raid10(layout) => used_rows(layout, wanted.raid_devices, rows),
-        Layout::None | Layout::Raid0(_) | Layout::Raid5(_) | Layout::Raid6(_) => rows,
-    };
-    Sectors::new(rows.saturating_mul(unit.get()))
-}
-
-/// The rows that RAID10 fills of `rows`, by the kernel's rounding.
-pub(crate) fn used_rows(layout: Raid10Layout, disks: u32, rows: u64) -> u64 {
-    let (near, far) = (u128::from(layout.near.max(1)), u128::from(layout.far.max(1)));
-    let disks = u128::from(disks.max(1));
-    // 64 bits of rows times 32 of disks times 16 of copies: no overflow in 128.
-    let chunks = u128::from(rows) / far * disks / near;
-    let used = (chunks * near * far).div_ceil(disks);
-    u64::try_from(used).map_or(rows, |used| used.min(rows))
 }
 
 fn check_missing(

@@ -188,7 +188,11 @@ fn raid10_uses_the_rows_that_the_kernel_uses() {
         (Raid10Layout::near(2), 3, 112),
         (Raid10Layout { offset: true, ..far(2) }, 3, 112),
     ] {
-        assert_eq!(plan::used_rows(layout, disks, 112), rows, "{layout:?} on {disks}");
+        assert_eq!(
+            crate::array::component::used_rows(layout, disks, 112),
+            rows,
+            "{layout:?} on {disks}"
+        );
     }
 }
 
