@@ -78,6 +78,14 @@ pub enum MoveError {
         /// What happened, and at which sector of the device.
         fault: Fault,
     },
+    /// A file cannot be made as long as it has to be.
+    #[error("cannot make {} longer: {error}", path.display())]
+    Extend {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
     /// The job was cancelled.
     #[error("interrupted")]
     Cancelled,

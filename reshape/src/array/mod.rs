@@ -339,6 +339,6 @@ enum Part<'a> {
 }
 
 #[cfg(test)]
-mod film;
+pub(crate) mod film;
 #[cfg(test)]
 mod tests;

@@ -57,7 +57,11 @@ impl Session {
         {
             // A spare of this array has its superblock already.
             Some(entry) => entry.superblock.dev_number(),
-            None => self.enlist(mover, slot, newcomer, component)?,
+            None => {
+                let number = self.free_number_for(slot)?;
+                self.enlist(mover, number, newcomer, component)?;
+                number
+            }
         };
         let device = newcomer.device.clone();
         let data_offset = self.superblock_of(number)?.data_offset();
@@ -70,6 +74,44 @@ impl Session {
         };
         self.array.set_member(slot, leg);
         self.fill(mover, now, number, slot, moved)
+    }
+
+    /// Makes a device a spare of the array.
+    ///
+    /// # Errors
+    ///
+    /// A device that is too small, no number left for it, failed writes.
+    pub fn add_spare(
+        &mut self,
+        mover: &mut Mover,
+        now: Timestamp,
+        newcomer: &Newcomer,
+    ) -> Result<(), ArrayError> {
+        let component = self.assembly.component;
+        let number = match self.assembly.version {
+            Version::V0 => {
+                let taken = |number: &u32| self.record.entry(*number).is_some();
+                let behind = self.assembly.raid_disks..;
+                behind.into_iter().find(|number| !taken(number)).unwrap_or(u32::MAX)
+            }
+            Version::V1(_) => self.record.free_number()?,
+        };
+        self.enlist(mover, number, newcomer, component)?;
+        self.record.commit(mover, now, |superblock| {
+            if let Superblock::V1(superblock) = superblock
+                && superblock.max_dev() <= number
+            {
+                superblock.set_max_dev(number + 1)?;
+            }
+            superblock.set_role(number, Role::Spare)?;
+            match superblock {
+                Superblock::V0(superblock) if superblock.this_disk().number == number => {
+                    superblock.set_this_disk(number)
+                }
+                Superblock::V0(_) | Superblock::V1(_) => Ok(()),
+            }
+        })?;
+        Ok(())
     }
 
     /// Goes on with the rebuild of a member that is good up to a place only.
@@ -92,19 +134,23 @@ impl Session {
         Ok(&self.record.entry(number).ok_or(ArrayError::Inconsistent)?.superblock)
     }
 
+    /// A number for a new member of `slot`.
+    pub(super) fn free_number_for(&self, slot: Slot) -> Result<u32, ArrayError> {
+        Ok(match self.assembly.version {
+            // In 0.90 the member of a slot has the slot's number.
+            Version::V0 => slot.get(),
+            Version::V1(_) => self.record.free_number()?,
+        })
+    }
+
     /// Gives a device a superblock of the array, in memory, and makes the device fit for it.
     pub(super) fn enlist(
         &mut self,
         mover: &mut Mover,
-        slot: Slot,
+        number: u32,
         newcomer: &Newcomer,
         component: Sectors,
-    ) -> Result<u32, ArrayError> {
-        let number = match self.assembly.version {
-            // In 0.90 the member of a slot has the slot's number.
-            Version::V0 => slot.get(),
-            Version::V1(_) => self.record.free_number()?,
-        };
+    ) -> Result<(), ArrayError> {
         let mut superblock = self.record.newcomer(number, newcomer.uuid)?;
         let path = || newcomer.device.path().to_owned();
         let size = newcomer.size();
@@ -141,7 +187,7 @@ impl Session {
         let bitmap = self.record.entries().first().and_then(|entry| entry.bitmap.clone());
         self.record.add(Entry { device: newcomer.device.clone(), superblock, bitmap });
         self.record.write_bitmaps(mover)?;
-        Ok(number)
+        Ok(())
     }
 
     /// Records that `number` has the slot and is good up to nothing.

@@ -1,4 +1,9 @@
-//! The backup file of a reshape, in md's format: header at 0, sections from byte 4096 on.
+//! The backup of a reshape's critical section, in md's format.
+//!
+//! ```text
+//!  a file      [header, 4 KiB][section 1 ....][section 2 ....]
+//!  a spare     ... [header, 4 KiB][section 1 ....][header again]   the end of what the array uses of it
+//! ```
 
 use std::sync::Arc;
 
@@ -10,13 +15,23 @@ use crate::metadata::{BackupHeader, OurFacts, Section as HeaderSection, Timestam
 use crate::mover::{MoveError, Mover, Supply, check_written};
 use crate::units::ArraySector;
 
-/// Where the data begins: sector 8, behind the header's 4 KiB.
-const DATA_AT: Sector = Sector::new(8);
+/// Sectors of a header's room.
+const HEADER: u64 = 8;
+
+/// One device that keeps the backup.
+#[derive(Clone, Debug)]
+struct Keep {
+    device: Device,
+    /// The sectors at which its headers begin.
+    headers: Vec<u64>,
+}
 
 /// See the module.
 #[derive(Debug)]
 pub struct BackupFile {
-    device: Device,
+    keeps: Vec<Keep>,
+    /// The sector at which section 1 begins, on each of them.
+    data_at: Sector,
     uuid: [u8; 16],
     /// Sectors of a section.
     section: u64,
@@ -56,22 +71,60 @@ impl BackupFile {
         section: Sectors,
         now: Timestamp,
     ) -> Result<Self, MoveError> {
-        let bytes = (DATA_AT.get() + 2 * section.get()) * kcopy::SECTOR_SIZE;
-        device.extend(bytes).map_err(MoveError::Broken)?;
+        let bytes = (HEADER + 2 * section.get()) * kcopy::SECTOR_SIZE;
+        let path = || device.path().to_owned();
+        device.extend(bytes).map_err(|error| MoveError::Extend { path: path(), error })?;
         // Written, not punched: the blocks have to be there when they are needed.
         let zeros = Job::stripe(1, Arc::new(Zeros)).to(Extent::new(&device, 0, bytes)).flush();
         check_written(&mover.run(zeros)?, &[&device])?;
+        let keeps = vec![Keep { device, headers: vec![0] }];
+        Self::new(mover, (keeps, Sector::new(HEADER)), (uuid, section), now)
+    }
+
+    /// Keeps one section of `section` sectors at the end of the `component` sectors that the array uses of
+    /// each spare, given with its data offset. Those whose data begins elsewhere than that of the
+    /// first keep none: the header can name one place only.
+    ///
+    /// # Errors
+    ///
+    /// A failed write.
+    pub fn on_spares(
+        mover: &mut Mover,
+        spares: &[(Device, Sector)],
+        component: Sectors,
+        (uuid, section): ([u8; 16], Sectors),
+        now: Timestamp,
+    ) -> Result<Self, MoveError> {
+        let offset = spares.first().map_or(0, |(_, offset)| offset.get());
+        let end = offset + component.get();
+        let data_at = end.saturating_sub(HEADER + section.get());
+        let headers = vec![data_at.saturating_sub(HEADER), end.saturating_sub(HEADER)];
+        let keeps = spares
+            .iter()
+            .filter(|(_, at)| at.get() == offset)
+            .map(|(device, _)| Keep { device: device.clone(), headers: headers.clone() })
+            .collect();
+        Self::new(mover, (keeps, Sector::new(data_at)), (uuid, section), now)
+    }
+
+    fn new(
+        mover: &mut Mover,
+        (keeps, data_at): (Vec<Keep>, Sector),
+        (uuid, section): ([u8; 16], Sectors),
+        now: Timestamp,
+    ) -> Result<Self, MoveError> {
         let (claimed, section) = (Sections::default(), section.get());
-        let mut made = Self { device, uuid, section, claimed, sequence: 0, crcs: [0; 2] };
+        let mut made = Self { keeps, data_at, uuid, section, claimed, sequence: 0, crcs: [0; 2] };
         // An empty header is a statement: nothing was overwritten yet.
         let job = made.write_header(claimed, now);
-        check_written(&mover.run(job)?, &[&made.device])?;
+        let devices: Vec<Device> = made.devices().cloned().collect();
+        check_written(&mover.run(job)?, &devices.iter().collect::<Vec<_>>())?;
         Ok(made)
     }
 
-    /// The file.
-    pub fn device(&self) -> &Device {
-        &self.device
+    /// The devices that keep it: the file, or spares.
+    pub fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.keeps.iter().map(|keep| &keep.device)
     }
 
     /// Sectors of a section.
@@ -88,19 +141,26 @@ impl BackupFile {
     pub(super) fn save(&mut self, section: Section, window: &Arc<Window>) -> Job {
         let second = section == Section::Second;
         self.crcs[usize::from(second)] = window.with_bytes(crc32c::crc32c);
-        let at = DATA_AT.get() + if second { self.section } else { 0 };
+        let at = self.data_at.get() + if second { self.section } else { 0 };
         let bytes = window.span().sectors * kcopy::SECTOR_SIZE;
-        let extent = Extent::new(&self.device, at * kcopy::SECTOR_SIZE, bytes);
-        Job::stripe(1, Arc::new(Save(Arc::clone(window)))).to(extent)
+        self.keeps.iter().fold(Job::stripe(1, Arc::new(Save(Arc::clone(window)))), |job, keep| {
+            job.to_from(Extent::new(&keep.device, at * kcopy::SECTOR_SIZE, bytes), 0)
+        })
     }
 
-    /// The job that writes the header, durably.
+    /// The job that writes the headers, durably.
     pub(super) fn write_header(&mut self, sections: Sections, now: Timestamp) -> Job {
         self.sequence += 1;
         self.claimed = sections;
         let bytes = self.header(sections, now).to_bytes();
-        let extent = Extent::new(&self.device, 0, u64::try_from(bytes.len()).unwrap_or(0));
-        Job::stripe(1, Arc::new(Supply::new(bytes))).to(extent).flush()
+        let len = u64::try_from(bytes.len()).unwrap_or(0);
+        let mut job = Job::stripe(1, Arc::new(Supply::new(bytes))).flush();
+        for keep in &self.keeps {
+            for at in &keep.headers {
+                job = job.to_from(Extent::new(&keep.device, at * kcopy::SECTOR_SIZE, len), 0);
+            }
+        }
+        job
     }
 
     fn header(&self, sections: Sections, now: Timestamp) -> BackupHeader {
@@ -113,7 +173,7 @@ impl BackupFile {
         BackupHeader {
             set_uuid: self.uuid,
             mtime: Timestamp::from_seconds(now.seconds),
-            data_at: DATA_AT,
+            data_at: self.data_at,
             first: section(sections.first),
             unit: Sectors::new(self.section),
             second: Some(section(sections.second)),

@@ -13,6 +13,7 @@
 
 mod backup_file;
 mod ongoing;
+mod perform;
 mod restore;
 mod start;
 mod window;
@@ -32,6 +33,7 @@ use crate::units::{ArraySector, MemberSector, Slot};
 
 pub use backup_file::BackupFile;
 pub use ongoing::{BackupVerdict, Ground, Ongoing, Trust, Turned};
+pub use perform::{At, Performer, Tools};
 pub use restore::restore;
 pub use start::{Restripe, begin, finish};
 pub use window::{Contradiction, Witness};
@@ -384,7 +386,7 @@ impl<'a> Executor<'a> {
                 let window = self.windows.get(&id).cloned().ok_or(ArrayError::Inconsistent)?;
                 (self.backup_mut()?.save(section, &window), Vec::new())
             }
-            Action::FlushBackup => (Job::flush_only([self.backup_mut()?.device()]), Vec::new()),
+            Action::FlushBackup => (Job::flush_only(self.backup_mut()?.devices()), Vec::new()),
             Action::WriteHeader(sections) => {
                 let now = (self.clock)();
                 (self.backup_mut()?.write_header(sections, now), Vec::new())
@@ -455,7 +457,8 @@ impl<'a> Executor<'a> {
         event: Event,
     ) -> Result<Event, ExecError> {
         let Some(fault) = fault else { return Ok(event) };
-        let path = self.backup_mut()?.device().path().to_owned();
+        let first = self.backup_mut()?.devices().next();
+        let path = first.map(|device| device.path().to_owned()).unwrap_or_default();
         Err(ExecError::Backup { path, fault })
     }
 

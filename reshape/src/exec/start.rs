@@ -94,6 +94,13 @@ impl Restripe {
         Self::new(old.clone(), new.clone(), direction, shifts)
     }
 
+    /// The sectors of one section that holds all of the critical section.
+    pub fn critical_section(&self) -> Sectors {
+        let critical = self.track.critical();
+        let unit = self.whole_stripes();
+        Sectors::new((critical.end - critical.start).next_multiple_of(unit))
+    }
+
     /// Whole stripes of both geometries: what a backup section holds a multiple of.
     pub fn whole_stripes(&self) -> u64 {
         let stripe = |rows: Rows| rows.chunk * rows.width;

@@ -37,7 +37,8 @@ impl Session {
         }
         let slot = Slot::new(self.assembly.raid_disks);
         let least = Sectors::new(self.assembly.chunk.get().max(LEAST_DATA));
-        let number = self.enlist(mover, slot, newcomer, least)?;
+        let number = self.free_number_for(slot)?;
+        self.enlist(mover, number, newcomer, least)?;
         self.prepare(mover, number, newcomer)?;
         self.record.commit(mover, now, |superblock| {
             if let Superblock::V1(superblock) = superblock

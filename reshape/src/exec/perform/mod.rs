@@ -1,0 +1,329 @@
+//! Carries a plan out, one step after the other.
+//!
+//! Between two steps the array is a plain one of some shape, which the kernel can start: whoever is
+//! interrupted there plans anew and goes on. Within a restripe the superblocks say how far it is.
+
+use kcopy::{Device, Sectors};
+
+use super::backup_file::BackupFile;
+use super::ongoing::Ongoing;
+use super::{Doubt, ExecError, Options, begin};
+use crate::array::change::{Added, NewSize};
+use crate::array::{ArrayError, Force, Members, Newcomer, Record, Session};
+use crate::assemble::{Assembly, assemble};
+use crate::geometry::Level;
+use crate::machine::State;
+use crate::metadata::{Features, Role, Superblock, Timestamp, Uuid};
+use crate::mover::{MoveError, Mover};
+use crate::plan::{Mode, Plan, Present, RebuildStep, ResizeStep, RestripeStep, Step, TakeoverStep};
+use crate::units::Slot;
+
+/// How far a plan has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct At {
+    /// The step, from 0.
+    pub step: usize,
+    /// Bytes of the step that are done.
+    pub done: u64,
+    /// Bytes of the step.
+    pub total: u64,
+}
+
+/// What a plan needs beside the disks.
+#[derive(Debug)]
+pub struct Tools<'a> {
+    /// The file that saves what is critical, on other storage.
+    pub backup: Option<Device>,
+    /// A name for each disk that is added, in the order of the plan's disks.
+    pub uuids: &'a [Uuid],
+    /// What becomes of stripes that contradict their parity.
+    pub doubt: Doubt,
+    /// What time it is.
+    pub clock: fn() -> Timestamp,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Performer<'a> {
+    mover: &'a mut Mover,
+    present: &'a Present,
+    plan: &'a Plan,
+    /// The plan's disks.
+    disks: &'a [Device],
+    /// Which of them have a superblock of the array.
+    enlisted: Vec<bool>,
+    tools: Tools<'a>,
+}
+
+impl<'a> Performer<'a> {
+    /// Carries out `plan` of `present`, whose disks are open as `disks`, in the same order.
+    pub fn new(
+        mover: &'a mut Mover,
+        (present, plan): (&'a Present, &'a Plan),
+        disks: &'a [Device],
+        tools: Tools<'a>,
+    ) -> Self {
+        let enlisted = present.disks.iter().map(|disk| disk.candidate.is_some()).collect();
+        Self { mover, present, plan, disks, enlisted, tools }
+    }
+
+    /// Does all steps. `go_on` returns false to stop at the next checkpoint.
+    ///
+    /// Returns [`State::Finished`], or [`State::Stopped`].
+    ///
+    /// # Errors
+    ///
+    /// [`ExecError`]: what was recorded last holds.
+    pub fn run(&mut self, go_on: &mut dyn FnMut(At) -> bool) -> Result<State, ExecError> {
+        self.reserve()?;
+        for (number, step) in self.plan.steps.iter().enumerate() {
+            let total = bytes_of(step);
+            let mut so_far = |done: u64| go_on(At { step: number, done, total });
+            if !so_far(0) {
+                return Ok(State::Stopped);
+            }
+            if self.step(step, &mut so_far)? == State::Stopped {
+                return Ok(State::Stopped);
+            }
+        }
+        Ok(State::Finished)
+    }
+
+    /// Takes the room for the largest backup before anything is changed.
+    fn reserve(&mut self) -> Result<(), ExecError> {
+        let sections = self.plan.steps.iter().filter_map(|step| match step {
+            Step::Restripe(step) if step.mode == Mode::BackupFile => step.restripe.section(),
+            Step::Restripe(_)
+            | Step::AddDisks(_)
+            | Step::RemoveBitmap
+            | Step::Takeover(_)
+            | Step::Resize(_)
+            | Step::ArraySize(_)
+            | Step::Rebuild(_)
+            | Step::MakeBitmap => None,
+        });
+        let Some(largest) = sections.max() else { return Ok(()) };
+        let (assembly, _) = self.look()?;
+        self.make_backup(assembly.uuid_on_disk, largest)?;
+        Ok(())
+    }
+
+    fn make_backup(&mut self, uuid: [u8; 16], section: Sectors) -> Result<BackupFile, ExecError> {
+        let device = self.tools.backup.clone();
+        let position = crate::units::ArraySector::new(0);
+        let device = device.ok_or(ExecError::NeedsBackup { position })?;
+        Ok(BackupFile::create(self.mover, device, uuid, section, (self.tools.clock)())?)
+    }
+
+    /// The array as it stands on the disks now.
+    fn look(&mut self) -> Result<(Assembly, Members), ExecError> {
+        let disks = self.disks.iter().zip(&self.enlisted);
+        let devices = disks.filter(|(_, there)| **there).map(|(disk, _)| disk.clone()).collect();
+        let members = Members::read(self.mover, devices)?;
+        let assembly = assemble(&members.candidates)?;
+        Ok((assembly, members))
+    }
+
+    fn session(&mut self) -> Result<Session, ExecError> {
+        let (assembly, members) = self.look()?;
+        Ok(Session::open(&assembly, &members, Force::No)?)
+    }
+
+    fn disk(&self, index: usize) -> Result<&Device, ExecError> {
+        self.disks.get(index).ok_or_else(|| ArrayError::Inconsistent.into())
+    }
+
+    fn step(
+        &mut self,
+        step: &Step,
+        so_far: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<State, ExecError> {
+        let now = (self.tools.clock)();
+        let done = match step {
+            Step::AddDisks(disks) => self.add(disks),
+            Step::RemoveBitmap => {
+                let mut session = self.session()?;
+                session.remove_bitmap(self.mover, now).map_err(ExecError::from)
+            }
+            Step::MakeBitmap => {
+                let mut session = self.session()?;
+                session.add_bitmap(self.mover, now, None).map(|_| ()).map_err(ExecError::from)
+            }
+            Step::Takeover(step) => self.take_over(step),
+            Step::Restripe(step) => return self.restripe(step, so_far),
+            Step::Resize(step) => self.resize(step, so_far),
+            // md has no field for it: it is the consent to lose the rest.
+            Step::ArraySize(_) => Ok(()),
+            Step::Rebuild(step) => self.rebuild(step, so_far),
+        };
+        match done {
+            Ok(()) => Ok(State::Finished),
+            Err(ExecError::Array(ArrayError::Move(MoveError::Cancelled))) => Ok(State::Stopped),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn newcomer(&self, index: usize) -> Result<Newcomer, ExecError> {
+        let device = self.disk(index)?.clone();
+        let uuid = self.tools.uuids.get(index).copied().unwrap_or(Uuid([0; 16]));
+        Ok(Newcomer { device, uuid, bad: Vec::new() })
+    }
+
+    fn add(&mut self, disks: &[usize]) -> Result<(), ExecError> {
+        let mut session = self.session()?;
+        for index in disks {
+            let newcomer = self.newcomer(*index)?;
+            session.add_spare(self.mover, (self.tools.clock)(), &newcomer)?;
+            if let Some(enlisted) = self.enlisted.get_mut(*index) {
+                *enlisted = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn rebuild(
+        &mut self,
+        step: &RebuildStep,
+        so_far: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(), ExecError> {
+        let mut session = self.session()?;
+        let each = step.geometry.component().get() * kcopy::SECTOR_SIZE;
+        for (fill, before) in step.fills.iter().zip((0..).map(|n: u64| n * each)) {
+            let newcomer = self.newcomer(fill.disk)?;
+            let now = (self.tools.clock)();
+            let moved = &mut |done| so_far(before + done);
+            session.rebuild(self.mover, now, fill.slot, &newcomer, moved)?;
+        }
+        Ok(())
+    }
+
+    fn resize(
+        &mut self,
+        step: &ResizeStep,
+        so_far: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(), ExecError> {
+        let mut session = self.session()?;
+        let size = NewSize::Sectors(step.new.component());
+        let (now, how) = ((self.tools.clock)(), (Added::Zero, Force::Yes));
+        session.resize(self.mover, now, size, how, so_far)?;
+        Ok(())
+    }
+
+    fn record(&mut self) -> Result<Record, ExecError> {
+        let (assembly, members) = self.look()?;
+        Ok(Record::new(&assembly, &members.candidates, &members.devices))
+    }
+
+    fn number_of(&self, record: &Record, disk: usize) -> Result<u32, ExecError> {
+        let id = self.disk(disk)?.id();
+        let entry = record.entries().iter().find(|entry| entry.device.id() == id);
+        let entry = entry.ok_or(ArrayError::Inconsistent)?;
+        Ok(entry.superblock.dev_number())
+    }
+
+    fn take_over(&mut self, step: &TakeoverStep) -> Result<(), ExecError> {
+        let mut record = self.record()?;
+        let mut roles = Vec::with_capacity(step.moves.len());
+        for change in &step.moves {
+            let number = self.number_of(&record, change.disk)?;
+            roles.push((number, change.to.map_or(Role::Spare, Role::Active)));
+        }
+        record.commit(self.mover, (self.tools.clock)(), |superblock| {
+            let (new, was) = (&step.new, step.old.level());
+            superblock.set_raid_disks(new.raid_disks());
+            for (number, role) in &roles {
+                superblock.set_role(*number, *role)?;
+            }
+            superblock.set_level(new.level());
+            superblock.set_layout(new.layout().to_md());
+            superblock.set_chunk(new.chunk())?;
+            if was == Level::Raid0 {
+                superblock.set_component_size(new.component())?;
+            }
+            if let Superblock::V1(superblock) = superblock {
+                let layout = Features::RAID0_LAYOUT;
+                superblock.set_features(superblock.features() - layout);
+                if new.level() == Level::Raid0 {
+                    // A RAID0 takes all there is of a member: there must be no more than was used.
+                    superblock.set_data_size(new.component());
+                    superblock.set_component_size(Sectors::ZERO);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn restripe(
+        &mut self,
+        step: &RestripeStep,
+        so_far: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<State, ExecError> {
+        let mut record = self.record()?;
+        let mut added: Vec<(u32, Slot)> = Vec::with_capacity(step.fills.len());
+        for fill in &step.fills {
+            added.push((self.number_of(&record, fill.disk)?, fill.slot));
+        }
+        let first = record.entries().first().ok_or(ArrayError::Inconsistent)?;
+        let uuid = first.superblock.uuid_on_disk();
+        let backup = self.backup_for(step, uuid, &record)?;
+        begin(self.mover, &mut record, &step.restripe, &added, (self.tools.clock)())?;
+        let (assembly, members) = self.look()?;
+        let mut ongoing = Ongoing::new(assembly, members)?;
+        let options = Options { backup, doubt: self.tools.doubt, until: None };
+        ongoing.run(self.mover, options, self.tools.clock, &mut |progress| {
+            so_far(progress.moved * kcopy::SECTOR_SIZE)
+        })
+    }
+
+    fn backup_for(
+        &mut self,
+        step: &RestripeStep,
+        uuid: [u8; 16],
+        record: &Record,
+    ) -> Result<Option<BackupFile>, ExecError> {
+        let Some(section) = step.restripe.section() else { return Ok(None) };
+        match step.mode {
+            Mode::DataOffset => Ok(None),
+            Mode::BackupFile => self.make_backup(uuid, section).map(Some),
+            Mode::BackupOnSpares => {
+                let mut spares = Vec::new();
+                for fill in &step.fills {
+                    let number = self.number_of(record, fill.disk)?;
+                    let entry = record.entry(number).ok_or(ArrayError::Inconsistent)?;
+                    spares.push((entry.device.clone(), entry.superblock.data_offset()));
+                }
+                let now = (self.tools.clock)();
+                let critical = step.restripe.critical_section();
+                let component = self.present.geometry.component();
+                let made =
+                    BackupFile::on_spares(self.mover, &spares, component, (uuid, critical), now)?;
+                Ok(Some(made))
+            }
+        }
+    }
+}
+
+/// What a step has to move, in bytes.
+fn bytes_of(step: &Step) -> u64 {
+    let each = |sectors: u64| sectors.saturating_mul(kcopy::SECTOR_SIZE);
+    match step {
+        Step::Restripe(step) => each(step.restripe.track.total),
+        Step::Rebuild(step) => {
+            let count = u64::try_from(step.fills.len()).unwrap_or(0);
+            each(step.geometry.component().get().saturating_mul(count))
+        }
+        Step::Resize(step) => {
+            let disks = u64::from(step.new.raid_disks());
+            each((step.fresh.end - step.fresh.start).saturating_mul(disks))
+        }
+        Step::AddDisks(_)
+        | Step::RemoveBitmap
+        | Step::Takeover(_)
+        | Step::ArraySize(_)
+        | Step::MakeBitmap => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests;
