@@ -10,7 +10,8 @@
 //! - [`assemble`]: from examined devices to a verdict;
 //! - [`machine`]: the order in which a reshape moves, saves and records;
 //! - [`exec`]: what carries that out;
-//! - [`plan`]: the steps from one array to another, with their numbers.
+//! - [`plan`]: the steps from one array to another, with their numbers;
+//! - [`salvage`]: what an interrupted reshape left, whatever its record says.
 
 #![deny(unsafe_code)]
 
@@ -23,4 +24,5 @@ pub mod metadata;
 pub mod mover;
 pub mod parity;
 pub mod plan;
+pub mod salvage;
 pub mod units;

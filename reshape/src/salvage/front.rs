@@ -1,0 +1,551 @@
+//! Where the front of a reshape is, from what was seen of rows and units. Pure.
+//!
+//! Each thing seen is a statement about the front: a row that verifies as a new stripe and not as
+//! an old one lies before it, content that stands at its new and at its old place was born and did
+//! not die yet, and so on. A front is as good as the number of statements that it makes wrong; a
+//! thing that is true of every front (zeros, both readings verify) is no statement, only counted.
+//!
+//! ```text
+//!   time        0 ........................ front ...................... end
+//!   rows        new  new  new  new  (torn)   |   old  old   ?   old  old
+//!   content     differs            same same |same  differs          differs
+//! ```
+
+use std::collections::BTreeMap;
+use std::ops::{Range, RangeInclusive};
+
+use super::walk::{NEVER, UNIT, Walk};
+use crate::metadata::Direction;
+use crate::units::ArraySector;
+
+/// Times around the front in which rows may have been written out of order: more than the kernel's
+/// stripe cache has by default.
+const NEAR: u64 = 1024;
+
+/// Numbers over time, constant between a few steps.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally {
+    steps: BTreeMap<u64, i64>,
+}
+
+impl Tally {
+    /// Adds `count` at each of `times`.
+    fn add(&mut self, times: Range<u64>, count: i64) {
+        if times.is_empty() || times.start == NEVER {
+            return;
+        }
+        for (at, by) in [(times.start, count), (times.end, -count)] {
+            let step = self.steps.entry(at).or_insert(0);
+            *step += by;
+            if *step == 0 {
+                self.steps.remove(&at);
+            }
+        }
+    }
+
+    /// The number at `time`.
+    fn at(&self, time: u64) -> i64 {
+        self.steps.range(..=time).map(|(_, by)| by).sum()
+    }
+
+    /// The sum over all times before `time`.
+    pub(crate) fn before(&self, time: u64) -> u64 {
+        let (mut sum, mut level, mut last) = (0_i64, 0_i64, 0);
+        for (at, by) in self.steps.range(..time) {
+            sum += level * signed(at - last);
+            (level, last) = (level + by, *at);
+        }
+        u64::try_from(sum + level * signed(time.saturating_sub(last))).unwrap_or(0)
+    }
+
+    /// The sum over `time` and all after it, up to `end`.
+    pub(crate) fn from(&self, time: u64, end: u64) -> u64 {
+        self.before(end).saturating_sub(self.before(time))
+    }
+}
+
+/// Times and lengths of walks are far below this: devices have less than 2^60 units.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// How many statements each front makes wrong.
+#[derive(Clone, Debug, Default)]
+struct Costs {
+    /// Wrong at time 0.
+    base: i64,
+    /// What each passed time adds.
+    growth: Tally,
+}
+
+impl Costs {
+    /// Wrong for every front that has passed the time.
+    fn not_passed(&mut self, times: Range<u64>) {
+        self.growth.add(times, 1);
+    }
+
+    /// Wrong for every front that has not passed the time.
+    fn passed(&mut self, times: Range<u64>) {
+        self.base += signed(times.end.saturating_sub(times.start));
+        self.growth.add(times, -1);
+    }
+
+    /// The fronts from 0 to `total` that make the fewest statements wrong, and how many these are.
+    fn best(&self, total: u64) -> (u64, Vec<RangeInclusive<u64>>) {
+        let (mut cost, mut level, mut at) = (self.base, 0_i64, 0_u64);
+        let mut least = i64::MAX;
+        let mut found: Vec<RangeInclusive<u64>> = Vec::new();
+        let steps = self.growth.steps.range(..total).map(|(at, by)| (*at, *by));
+        for (next, by) in steps.chain([(total, 0)]) {
+            // Between two steps the cost changes by `level` with each time: its ends are enough.
+            let end = cost + level * signed(next - at);
+            let flat = level == 0 && next > at;
+            let candidates = if flat {
+                vec![(cost, at..=next)]
+            } else {
+                vec![(cost, at..=at), (end, next..=next)]
+            };
+            for (cost, range) in candidates {
+                if cost < least {
+                    (least, found) = (cost, Vec::new());
+                }
+                if cost > least {
+                    continue;
+                }
+                match found.last_mut() {
+                    Some(last) if range.start() <= last.end() => {
+                        *last = *last.start()..=*range.end().max(last.end());
+                    }
+                    _ => found.push(range),
+                }
+            }
+            (cost, at, level) = (end, next, level + by);
+        }
+        (u64::try_from(least).unwrap_or(0), found)
+    }
+}
+
+/// What a row of 4 KiB was seen to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowSeen {
+    /// It verifies as a row of the old stripes, and not as one of the new ones.
+    Old,
+    /// The other way round.
+    New,
+    /// It verifies as neither.
+    Torn,
+    /// It cannot be one of the old stripes; of the new ones nothing is known.
+    NotOld,
+    /// It cannot be one of the new stripes; of the old ones nothing is known.
+    NotNew,
+    /// Zeros, or both verify, or there is nothing to verify.
+    Unknown,
+}
+
+impl RowSeen {
+    /// From whether the row verifies as an old and as a new one, if that can be told. `alike`: both
+    /// geometries have the same sum, so that a row that verifies says nothing.
+    pub(crate) fn from(old: Option<bool>, new: Option<bool>, alike: bool) -> Self {
+        match (old, new) {
+            (Some(true), None) | (None, Some(true)) if alike => Self::Unknown,
+            (Some(true), Some(false) | None) => Self::Old,
+            (Some(false) | None, Some(true)) => Self::New,
+            (Some(false), Some(false)) => Self::Torn,
+            (Some(false), None) => Self::NotOld,
+            (None, Some(false)) => Self::NotNew,
+            (Some(true), Some(true)) | (None, None) => Self::Unknown,
+        }
+    }
+}
+
+/// What a unit of the array was seen to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UnitSeen {
+    /// Its old and its new place have the same content, and it is not uniform.
+    Same,
+    /// They differ.
+    Differs,
+    /// They are one place.
+    Stays,
+    /// They cannot be read, or have the same byte everywhere.
+    Unknown,
+}
+
+/// What a backup says about a unit that it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SavedSeen {
+    /// Its content stands at the new place and not at the old one.
+    Moved,
+    /// Its content stands at the old place and not at the new one.
+    Waiting,
+    /// It stands at both.
+    Both,
+    /// It stands at neither.
+    Neither,
+    /// It is uniform, or cannot be compared.
+    Unknown,
+}
+
+/// All that was seen.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Evidence {
+    costs: Costs,
+    /// Times of rows, in any order until they are sorted; unknown ones are left out.
+    rows: Vec<(Range<u64>, RowSeen)>,
+    /// Units of the array in its order, those that follow joined; unknown ones are left out.
+    units: Vec<(Range<u64>, UnitSeen)>,
+    /// Rows that speak for the new stripes, for the old ones, for neither, by time.
+    pub(crate) is_new: Tally,
+    pub(crate) is_old: Tally,
+    pub(crate) is_torn: Tally,
+    pub(crate) unknown: Tally,
+    /// Units that a backup speaks about.
+    pub(crate) saved: u64,
+    /// Which backup, which units, what was seen.
+    compared: Vec<(usize, Range<u64>, SavedSeen)>,
+}
+
+impl Evidence {
+    /// Rows with these times were seen.
+    pub(crate) fn rows(&mut self, times: Range<u64>, seen: RowSeen) {
+        if times.start == NEVER || times.is_empty() {
+            return;
+        }
+        match seen {
+            RowSeen::Old => {
+                self.costs.not_passed(times.clone());
+                self.is_old.add(times.clone(), 1);
+            }
+            RowSeen::New => {
+                self.costs.passed(times.clone());
+                self.is_new.add(times.clone(), 1);
+            }
+            RowSeen::NotOld => self.costs.passed(times.clone()),
+            RowSeen::NotNew => self.costs.not_passed(times.clone()),
+            RowSeen::Torn => self.is_torn.add(times.clone(), 1),
+            RowSeen::Unknown => return self.unknown.add(times, 1),
+        }
+        match self.rows.last_mut() {
+            Some((last, same)) if *same == seen && last.end == times.start => last.end = times.end,
+            Some((last, same)) if *same == seen && times.end == last.start => {
+                last.start = times.start;
+            }
+            _ => self.rows.push((times, seen)),
+        }
+    }
+
+    /// Units that follow in the array were seen, in its order.
+    pub(crate) fn units(&mut self, units: Range<u64>, seen: UnitSeen) {
+        if units.is_empty() || seen == UnitSeen::Unknown {
+            return;
+        }
+        match self.units.last_mut() {
+            // What stays where it is changes nothing for its neighbours.
+            Some((last, same))
+                if last.end == units.start && (*same == seen || seen == UnitSeen::Stays) =>
+            {
+                last.end = units.end;
+            }
+            _ if seen == UnitSeen::Stays => {}
+            _ => self.units.push((units, seen)),
+        }
+    }
+
+    /// Runs of units that stand at both places, with nothing between them that differs.
+    fn bands(&self, walk: &Walk) -> Vec<Vec<Range<u64>>> {
+        let groups = self.units.chunk_by(|(_, one), (_, other)| one == other);
+        let same = groups.filter(|group| group.iter().any(|(_, seen)| *seen == UnitSeen::Same));
+        let runs = same.map(|group| group.iter().map(|(units, _)| units.clone()).collect());
+        runs.filter(|runs: &Vec<Range<u64>>| walk.is_band(runs)).collect()
+    }
+
+    /// What all that was seen costs each front, and when the units are born that stand at both
+    /// places.
+    fn weigh(&self, walk: &Walk) -> (Costs, Tally) {
+        let (mut costs, mut alive) = (self.costs.clone(), Tally::default());
+        for units in self.bands(walk).into_iter().flatten() {
+            weigh_same(walk, units, (&mut costs, &mut alive));
+        }
+        let in_bands = alive.clone();
+        for (units, seen) in &self.units {
+            match seen {
+                UnitSeen::Same if in_bands.at(walk.born(units.start)) > 0 => {}
+                UnitSeen::Same => {
+                    for unit in units.clone().filter(|unit| walk.is_plain(*unit)) {
+                        weigh_same(walk, unit..unit + 1, (&mut costs, &mut alive));
+                    }
+                }
+                UnitSeen::Differs => {
+                    for (_, born, dies) in spans(walk, units.clone()) {
+                        // Where it dies before it is born the places differ at all times.
+                        if dies.start > born.start {
+                            costs.not_passed(born);
+                            costs.growth.add(dies, -1);
+                        }
+                    }
+                }
+                UnitSeen::Stays | UnitSeen::Unknown => {}
+            }
+        }
+        (costs, alive)
+    }
+
+    /// Backup `backup` has these units.
+    pub(crate) fn saved(&mut self, walk: &Walk, backup: usize, units: Range<u64>, seen: SavedSeen) {
+        for (part, born, dies) in spans(walk, units.clone()) {
+            if matches!(seen, SavedSeen::Moved | SavedSeen::Waiting) {
+                self.saved += part.end - part.start;
+            }
+            match seen {
+                SavedSeen::Moved => self.costs.passed(born),
+                SavedSeen::Waiting if dies.start < born.start => self.costs.not_passed(dies),
+                SavedSeen::Waiting => self.costs.not_passed(born),
+                SavedSeen::Both | SavedSeen::Neither | SavedSeen::Unknown => {}
+            }
+        }
+        if seen == SavedSeen::Unknown {
+            return;
+        }
+        match self.compared.last_mut() {
+            Some((same, last, alike))
+                if *same == backup && *alike == seen && last.end == units.start =>
+            {
+                last.end = units.end;
+            }
+            _ => self.compared.push((backup, units, seen)),
+        }
+    }
+
+    /// Of the units that a backup has: how many stand on the members, and how many of those for
+    /// which `counts` holds do not.
+    pub(crate) fn compared(&self, backup: usize, counts: impl Fn(u64) -> bool) -> (u64, u64) {
+        let (mut agrees, mut differs) = (0, 0);
+        for (_, units, seen) in self.compared.iter().filter(|(index, ..)| *index == backup) {
+            match seen {
+                SavedSeen::Moved | SavedSeen::Waiting | SavedSeen::Both => {
+                    agrees += units.end - units.start;
+                }
+                SavedSeen::Neither => {
+                    let counted = units.clone().filter(|unit| counts(*unit)).count();
+                    differs += u64::try_from(counted).unwrap_or(0);
+                }
+                SavedSeen::Unknown => {}
+            }
+        }
+        (agrees, differs)
+    }
+}
+
+/// Units that stand at both places: the front lies behind where they are born, and not behind where
+/// they die.
+fn weigh_same(walk: &Walk, units: Range<u64>, (costs, alive): (&mut Costs, &mut Tally)) {
+    for (_, born, dies) in spans(walk, units) {
+        alive.add(born.clone(), 1);
+        costs.passed(born);
+        costs.not_passed(dies);
+    }
+}
+
+/// Of each of `runs`: from the first to the last unit for which something holds.
+fn parts(runs: Vec<Range<u64>>, holds: impl Fn(&u64) -> bool) -> Vec<Range<u64>> {
+    let part = |units: Range<u64>| {
+        let first = units.clone().find(|unit| holds(unit))?;
+        Some(first..units.rev().find(|unit| holds(unit))? + 1)
+    };
+    runs.into_iter().filter_map(part).collect()
+}
+
+/// Parts of `units` whose times follow each other, and those times.
+fn spans(walk: &Walk, units: Range<u64>) -> Vec<(Range<u64>, Range<u64>, Range<u64>)> {
+    let mut spans: Vec<(Range<u64>, Range<u64>, Range<u64>)> = Vec::new();
+    for unit in units {
+        let (born, dies) = (walk.born(unit), walk.dies(unit));
+        // One that dies when it is born tells nothing.
+        if born == NEVER || born == dies {
+            continue;
+        }
+        let joins = |span: &Range<u64>, time: u64| match walk.direction() {
+            Direction::Forwards => span.end == time,
+            Direction::Backwards => span.start == time.saturating_add(1),
+        };
+        let both_never = |span: &Range<u64>| span.start == NEVER && dies == NEVER;
+        match spans.last_mut() {
+            Some((part, b, d)) if joins(b, born) && (joins(d, dies) || both_never(d)) => {
+                part.end = unit + 1;
+                let extend = |span: &mut Range<u64>, time: u64| match walk.direction() {
+                    _ if time == NEVER => {}
+                    Direction::Forwards => span.end = time + 1,
+                    Direction::Backwards => span.start = time,
+                };
+                extend(b, born);
+                extend(d, dies);
+            }
+            _ => {
+                let one = |time: u64| time..time.saturating_add(1);
+                spans.push((unit..unit + 1, one(born), one(dies)));
+            }
+        }
+    }
+    spans
+}
+
+/// What the evidence says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Decision {
+    /// The front is somewhere here: all before the first time was written, nothing from the last on.
+    pub(crate) front: RangeInclusive<u64>,
+    /// The position to go on from.
+    pub(crate) resume: ArraySector,
+    /// Whether that position is one that is recorded.
+    pub(crate) as_recorded: bool,
+    /// Units that stand at both places, and tell so by their number.
+    pub(crate) agreeing: u64,
+    /// Statements that are wrong for it.
+    pub(crate) contradicting: u64,
+    /// The evidence allows other fronts just as well, and no record tells.
+    pub(crate) is_ambiguous: bool,
+    /// Units that were moved again after their source had been overwritten.
+    pub(crate) overrun: Option<Range<u64>>,
+}
+
+/// Finds the front. `claims` are recorded positions, the most credible first; `spared` are units
+/// that a backup holds.
+pub(crate) fn decide(
+    evidence: &Evidence,
+    walk: &Walk,
+    claims: &[ArraySector],
+    spared: &dyn Fn(u64) -> bool,
+) -> Decision {
+    let (costs, alive) = evidence.weigh(walk);
+    let (contradicting, best) = costs.best(walk.total());
+    let mut recorded = None;
+    for claim in claims {
+        let (from, to) = (walk.time(*claim), walk.sound_until(*claim, spared));
+        let both = |range: &RangeInclusive<u64>| {
+            let both = from.max(*range.start())..=to.min(*range.end());
+            (!both.is_empty()).then_some(both)
+        };
+        let mut fits = best.iter().filter_map(both);
+        let fits = fits.rfind(|front| !evidence.is_alive_behind(walk, *front.end()));
+        if let Some(front) = fits {
+            recorded = Some((front, *claim));
+            break;
+        }
+    }
+    let as_recorded = recorded.is_some();
+    let (front, resume) = recorded.unwrap_or_else(|| {
+        let front = best.last().cloned().unwrap_or(0..=0);
+        let resume = walk.position(*front.start());
+        (front, resume)
+    });
+    let is_ambiguous = !as_recorded
+        && (best.len() > 1 || evidence.is_alive_behind(walk, *front.end()))
+        && !evidence.explains(walk, &front, &best);
+    let overrun = evidence.overrun(walk, &front);
+    let front = evidence.widened(walk, front, overrun.as_ref());
+    let agreeing = alive.before(walk.total());
+    Decision { front, resume, as_recorded, agreeing, contradicting, is_ambiguous, overrun }
+}
+
+impl Evidence {
+    /// Whether many units that are born only behind `front` stand at both places all the same: a
+    /// longer walk was here before.
+    fn is_alive_behind(&self, walk: &Walk, front: u64) -> bool {
+        let early = |unit: &u64| {
+            let born = walk.born(*unit);
+            born < NEVER && born >= front.saturating_add(NEAR)
+        };
+        self.bands(walk).into_iter().any(|runs| walk.is_band(&parts(runs, early)))
+    }
+
+    /// Whether all other fronts are explained by walks that ended earlier.
+    fn explains(
+        &self,
+        walk: &Walk,
+        front: &RangeInclusive<u64>,
+        best: &[RangeInclusive<u64>],
+    ) -> bool {
+        let overrun = self.overrun(walk, front);
+        best.len() <= 1 || overrun.is_some()
+    }
+
+    /// The units that a walk took from where an earlier, longer one had already overwritten them.
+    /// The last of them stand at the place where they were taken from.
+    fn overrun(&self, walk: &Walk, front: &RangeInclusive<u64>) -> Option<Range<u64>> {
+        let dead = |unit: &u64| walk.dies(*unit) < *front.start();
+        let mut ends = self.bands(walk).into_iter().filter_map(|runs| {
+            let shown = parts(runs, dead);
+            let is_band = walk.is_band(&shown);
+            let end = match walk.direction() {
+                Direction::Forwards => shown.last()?.end,
+                Direction::Backwards => shown.first()?.start,
+            };
+            is_band.then_some(end)
+        });
+        let units = walk.content().get() / UNIT;
+        match walk.direction() {
+            Direction::Forwards => ends.max().map(|end| 0..end),
+            Direction::Backwards => {
+                let first = ends.next()?;
+                Some(ends.fold(first, u64::min)..units)
+            }
+        }
+    }
+
+    /// The front with what was written out of order around it.
+    fn widened(
+        &self,
+        walk: &Walk,
+        front: RangeInclusive<u64>,
+        overrun: Option<&Range<u64>>,
+    ) -> RangeInclusive<u64> {
+        let (mut first, mut last) = front.into_inner();
+        loop {
+            let near = first.saturating_sub(NEAR)..last.saturating_add(NEAR);
+            let mut hull = first..last;
+            let mut wrong = |times: Range<u64>| {
+                let times = times.start.max(near.start)..times.end.min(near.end);
+                if !times.is_empty() {
+                    hull = hull.start.min(times.start)..hull.end.max(times.end);
+                }
+            };
+            for (times, seen) in &self.rows {
+                match seen {
+                    RowSeen::Torn => wrong(times.clone()),
+                    RowSeen::New | RowSeen::NotOld => wrong(times.start.max(last)..times.end),
+                    RowSeen::Old | RowSeen::NotNew => wrong(times.start..times.end.min(first)),
+                    RowSeen::Unknown => {}
+                }
+            }
+            let born = walk.units_of(&near, Walk::born);
+            let dying = walk.units_of(&near, Walk::dies);
+            for (units, seen) in &self.units {
+                for window in [&born, &dying] {
+                    for unit in units.start.max(window.start)..units.end.min(window.end) {
+                        let (born, dies) = (walk.born(unit), walk.dies(unit));
+                        let one = |time: u64| time..time.saturating_add(1);
+                        let alive = born < first && dies >= last;
+                        match seen {
+                            _ if overrun.is_some_and(|overrun| overrun.contains(&unit)) => {}
+                            UnitSeen::Same if !walk.is_plain(unit) => {}
+                            UnitSeen::Same if born >= last => wrong(one(born)),
+                            UnitSeen::Same if dies < first => wrong(one(dies)),
+                            UnitSeen::Differs if alive => {
+                                wrong(one(born));
+                                wrong(one(dies));
+                            }
+                            UnitSeen::Same
+                            | UnitSeen::Differs
+                            | UnitSeen::Stays
+                            | UnitSeen::Unknown => {}
+                        }
+                    }
+                }
+            }
+            if hull == (first..last) {
+                return first..=last;
+            }
+            (first, last) = (hull.start, hull.end);
+        }
+    }
+}

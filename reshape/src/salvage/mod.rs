@@ -1,0 +1,422 @@
+//! Arrays whose recorded reshape position is wrong, torn or missing.
+//!
+//! The recorded position is a claim; what stands on the members is the evidence. Everything is read
+//! once, and the front is the place that contradicts the least of it:
+//!
+//! | module | what |
+//! |---|---|
+//! | `walk` | pure: when each sector is written to its new place, and when its old one is overwritten |
+//! | `front` | pure: from what was seen to where the front is |
+//! | `look` | rows, units and backups, read through jobs of the copy engine |
+//! | `zone` | around the front: which block of which member is new |
+//! | `content` | the content as it was found, to be read |
+//! | `saved` | backups, and whether they may be believed |
+//! | `put` | the superblocks, put right |
+//!
+//! Three witnesses speak. *Parity*: a row that verifies as a stripe of one geometry only. (P alone is
+//! the sum over all members: where their number does not change, a row verifies in both.)
+//! *Agreement*: behind the front what was moved still stands at its old place as well, until that
+//! is overwritten; this band ends at the front, and needs no parity. *Backups*: what they hold
+//! stands at the new place or at the old one.
+//!
+//! Content without any marks (zeros, the same few bytes over and over) is no evidence; where that is
+//! all there is, the recorded position counts. `docs/design/0019-salvage.md` has the reasons.
+
+mod content;
+mod front;
+mod look;
+mod put;
+mod saved;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod zone;
+
+use std::ops::{Range as Times, RangeInclusive};
+
+use kcopy::Device;
+use smallvec::SmallVec;
+
+use crate::array::{Array, ArrayError, Backup, Members, Range, RecordError, View};
+use crate::assemble::{Assembly, Member, Shapes};
+use crate::metadata::{Direction, Reshape};
+use crate::mover::Mover;
+use crate::units::ArraySector;
+
+use content::Source;
+use front::{Decision, Evidence, decide};
+use look::Look;
+use walk::{UNIT, Walk};
+use zone::{Found, Zone};
+
+pub use content::Content;
+pub use put::record;
+pub use saved::{BackupNote, Judged};
+pub use zone::Side;
+
+/// Why nothing can be found out, or put right.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SalvageError {
+    /// There is nothing to find.
+    #[error("no reshape is recorded on any member")]
+    NotReshaping,
+    /// Members are torn against each other.
+    #[error(
+        "the members are torn against each other around the front: no position reads all of them \
+         rightly, and nothing is recorded"
+    )]
+    NotRecordable,
+    /// What is recorded would not be sure.
+    #[error("the evidence does not say where the front is: nothing is recorded")]
+    NotSure,
+    /// The array.
+    #[error(transparent)]
+    Array(#[from] ArrayError),
+    /// The superblocks.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// What a member records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The member's index among those given.
+    pub candidate: usize,
+    /// The recorded position (`reshape_position`); `None`: no reshape is recorded there.
+    pub position: Option<ArraySector>,
+    /// The member's count of changes.
+    pub events: u64,
+}
+
+/// Units of 4 KiB: rows of stripes, or places of content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// They are as they have to be, and would not be so otherwise.
+    pub verified: u64,
+    /// They would be the same in either case.
+    pub unknown: u64,
+    /// They are not as they have to be.
+    pub contradicting: u64,
+}
+
+/// What speaks for and against the front that was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Witnesses {
+    /// Rows of new stripes, where the front has passed.
+    pub new_rows: Counts,
+    /// Rows of old stripes, where it has not.
+    pub old_rows: Counts,
+    /// Units that stand at their old and at their new place because the front is where it is.
+    pub agreeing: u64,
+    /// Units of which a backup tells whether they were moved.
+    pub saved: u64,
+    /// Rows around the front that verify as neither: members are torn against each other.
+    pub torn: u64,
+    /// All statements that speak against the front.
+    pub contradicting: u64,
+}
+
+/// What was found, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The recorded position is right: all content can be read from it on.
+    AsRecorded,
+    /// It is wrong, torn or missing; the front was found and all content is there.
+    Found,
+    /// The evidence allows several fronts: content may be read from the wrong place.
+    Ambiguous,
+    /// Some content is nowhere.
+    Lost,
+}
+
+/// What was found out about an interrupted reshape.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// What the members record.
+    pub claims: Vec<Claim>,
+    /// The position that the freshest of them records.
+    pub recorded: ArraySector,
+    /// The way of the reshape.
+    pub direction: Direction,
+    /// The front lies between these positions: before the first all is new, behind the last old
+    /// (the other way round if the reshape goes backwards).
+    pub front: RangeInclusive<ArraySector>,
+    /// The position to go on from.
+    pub resume: ArraySector,
+    /// What speaks for it.
+    pub witnesses: Witnesses,
+    /// Sectors whose content is nowhere.
+    pub lost: Vec<Range>,
+    /// Sectors that may be read from the wrong place, as the evidence does not tell.
+    pub open: Vec<Range>,
+    /// Backups, and what became of them.
+    pub backups: Vec<BackupNote>,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The content, to be read.
+    pub content: Content,
+    /// Whether all content is read by `resume` alone, and by the backups.
+    by_position: bool,
+}
+
+impl Finding {
+    /// Whether the position can be recorded: whoever goes on from there reads what is to be read.
+    pub fn is_recordable(&self) -> bool {
+        self.by_position && self.verdict != Verdict::Ambiguous
+    }
+
+    /// Whether all content is there, and known to be.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.verdict, Verdict::AsRecorded | Verdict::Found)
+    }
+}
+
+/// Reads everything on the members of a reshape under way, and the backups in `files`, and finds
+/// the front. Writes nothing.
+///
+/// `moved` is called with the bytes read so far; it returns false to stop early.
+///
+/// # Errors
+///
+/// No reshape is recorded, members are missing, or the backend broke. What cannot be read is
+/// reported as lost.
+pub fn find(
+    mover: &mut Mover,
+    members: &Members,
+    assembly: &Assembly,
+    files: &[Device],
+    moved: &mut dyn FnMut(u64) -> bool,
+) -> Result<Finding, SalvageError> {
+    let Shapes::Moving { reshape, .. } = &assembly.shapes else {
+        return Err(SalvageError::NotReshaping);
+    };
+    let array = Array::open_forced(assembly, &members.devices, &members.bad)?;
+    let (old, new) = array.views().ok_or(SalvageError::NotReshaping)?;
+    let (old, new) = (before(old), after(new));
+    let walk = Walk::new(&old, &new, reshape.direction);
+    let (judged, mut backups) = saved::gather(mover, members, assembly, files);
+    let evidence = Look::new(mover, &walk, &old, &new).run(&judged, moved)?;
+    let claims = claims(members, assembly);
+    let usable = saved::usable(&evidence, &walk, &judged, reshape.position, &mut backups);
+    let spared = |unit: u64| saved::overlay(&usable, unit).is_some();
+    let decision = decide(&evidence, &walk, &positions(&claims, reshape), &spared);
+    let mut search = Search { mover, walk: &walk, old: &old, new: &new, usable: &usable };
+    let located = search.locate(&decision);
+    Ok(conclude(&walk, reshape, claims, (&evidence, &decision), backups, located))
+}
+
+/// The old reading: a member that is being filled is none of it, unless it cannot be done without.
+fn before(view: &View) -> View {
+    let mut old = view.clone();
+    for (slot, leg) in view.legs() {
+        if leg.is_some_and(|leg| leg.good_to.is_some()) {
+            old.set_leg(slot, None);
+        }
+    }
+    if old.geometry().enough(|slot| old.leg(slot).is_some()) { old } else { view.clone() }
+}
+
+/// The new reading: how far members that the reshape adds are filled is what is to be found.
+fn after(view: &View) -> View {
+    let mut new = view.clone();
+    for (slot, _) in view.legs() {
+        if let Some(leg) = new.leg_mut(slot) {
+            leg.good_to = None;
+        }
+    }
+    new
+}
+
+fn claims(members: &Members, assembly: &Assembly) -> Vec<Claim> {
+    let claim = |member: &Member| {
+        let superblock = &members.candidates.get(member.candidate)?.superblock;
+        let position = superblock.reshape().map(|reshape| reshape.position);
+        Some(Claim { candidate: member.candidate, position, events: member.events })
+    };
+    assembly.members.iter().filter(|member| member.is_usable()).filter_map(claim).collect()
+}
+
+/// Recorded positions, that of the freshest superblock first.
+fn positions(claims: &[Claim], reshape: &Reshape) -> Vec<ArraySector> {
+    let mut positions = vec![reshape.position];
+    let mut others: Vec<Claim> = claims.to_vec();
+    others.sort_by_key(|claim| std::cmp::Reverse(claim.events));
+    for position in others.iter().filter_map(|claim| claim.position) {
+        if !positions.contains(&position) {
+            positions.push(position);
+        }
+    }
+    positions
+}
+
+/// What is needed to tell where each sector is.
+struct Search<'a> {
+    mover: &'a mut Mover,
+    walk: &'a Walk,
+    old: &'a View,
+    new: &'a View,
+    usable: &'a [Backup],
+}
+
+/// The content, and how much of the way to it is open.
+struct Located {
+    content: Content,
+    /// What may be read from the wrong place.
+    open: Vec<Range>,
+    /// Whether all of it is read by the resume position alone, and by the backups.
+    by_position: bool,
+}
+
+impl Search<'_> {
+    fn locate(&mut self, decision: &Decision) -> Located {
+        let walk = self.walk;
+        let mut content = Content::new(self.old.clone(), self.new.clone(), walk.content());
+        let (low, high) = window(walk, decision);
+        let (below, above) = match walk.direction() {
+            Direction::Forwards => (Side::New, Side::Old),
+            Direction::Backwards => (Side::Old, Side::New),
+        };
+        let mut zone = Zone::new(self.mover, walk, (self.old, self.new), decision.front.clone());
+        if (low..high).any(|unit| side_of(walk, decision, unit).is_none()) {
+            zone.settle();
+        }
+        let overrun = decision.overrun.clone().unwrap_or(0..0);
+        let mut push = |units: Times<u64>, source: Source| {
+            let range = Range::new(units.start * UNIT, (units.end - units.start) * UNIT);
+            for (range, source) in cut(range, &overrun, source) {
+                content.push(range, source);
+            }
+        };
+        let all = |side| Source::View(side, SmallVec::new());
+        let (mut open, mut by_position) = (Vec::new(), true);
+        push(0..low, all(below));
+        for unit in low..high {
+            let saved = saved::overlay(self.usable, unit);
+            let by = if unit * UNIT < decision.resume.get() { below } else { above };
+            by_position &= saved.is_some() || zone.stands(unit, by) || zone.is_same(unit);
+            let source = match zone.find(unit) {
+                Found::At(side) => all(side),
+                Found::Computed(side, without) => Source::View(side, without),
+                Found::Open | Found::Gone if saved.is_some() => {
+                    saved.map_or(Source::Lost, Source::Saved)
+                }
+                Found::Open | Found::Gone if zone.is_same(unit) => all(Side::Old),
+                Found::Open => {
+                    add(&mut open, Range::new(unit * UNIT, UNIT));
+                    Source::Lost
+                }
+                Found::Gone => Source::Lost,
+            };
+            push(unit..unit + 1, source);
+        }
+        push(high..walk.content().get() / UNIT, all(above));
+        Located { content, open, by_position }
+    }
+}
+
+/// The units that have to be looked at one by one: before and behind them, every front that is
+/// possible and the resume position agree.
+fn window(walk: &Walk, decision: &Decision) -> (u64, u64) {
+    let (first, last) = (*decision.front.start(), *decision.front.end());
+    let times = first..last.max(first + 1);
+    let (born, dying) = (walk.units_of(&times, Walk::born), walk.units_of(&times, Walk::dies));
+    let resume = (decision.resume.get() / UNIT).min(walk.content().get() / UNIT);
+    let (low, high) = match walk.direction() {
+        Direction::Forwards => (born.start, born.end.max(dying.end)),
+        Direction::Backwards => (born.start.min(dying.start), born.end),
+    };
+    // What lies between the resume position and the front is read from the old places: all of it
+    // has to be there.
+    (low.min(resume), high.max(resume))
+}
+
+/// The reading that has a unit for every front that is possible.
+fn side_of(walk: &Walk, decision: &Decision, unit: u64) -> Option<Side> {
+    if walk.born(unit) < *decision.front.start() {
+        return Some(Side::New);
+    }
+    (walk.dies(unit) >= *decision.front.end()).then_some(Side::Old)
+}
+
+/// Takes what was overrun out of a piece.
+fn cut(range: Range, overrun: &Times<u64>, source: Source) -> Vec<(Range, Source)> {
+    let (start, end) = (range.start.get(), range.end());
+    let lost = (overrun.start * UNIT).clamp(start, end)..(overrun.end * UNIT).clamp(start, end);
+    if lost.is_empty() {
+        return vec![(range, source)];
+    }
+    vec![
+        (Range::new(start, lost.start - start), source.clone()),
+        (Range::new(lost.start, lost.end - lost.start), Source::Lost),
+        (Range::new(lost.end, end - lost.end), source),
+    ]
+}
+
+fn add(ranges: &mut Vec<Range>, range: Range) {
+    match ranges.last_mut() {
+        Some(last) if last.end() == range.start.get() => {
+            *last = Range::new(last.start.get(), range.end() - last.start.get());
+        }
+        _ => ranges.push(range),
+    }
+}
+
+fn conclude(
+    walk: &Walk,
+    reshape: &Reshape,
+    claims: Vec<Claim>,
+    (evidence, decision): (&Evidence, &Decision),
+    backups: Vec<BackupNote>,
+    Located { content, open, by_position }: Located,
+) -> Finding {
+    let lost = content.lost();
+    let verdict = if !lost.is_empty() {
+        Verdict::Lost
+    } else if decision.is_ambiguous {
+        Verdict::Ambiguous
+    } else if by_position && decision.as_recorded && decision.resume == reshape.position {
+        Verdict::AsRecorded
+    } else {
+        Verdict::Found
+    };
+    let (first, last) = (*decision.front.start(), *decision.front.end());
+    let front = match walk.direction() {
+        Direction::Forwards => walk.position(first)..=walk.position(last),
+        Direction::Backwards => walk.position(last)..=walk.position(first),
+    };
+    Finding {
+        claims,
+        recorded: reshape.position,
+        direction: reshape.direction,
+        front,
+        resume: decision.resume,
+        witnesses: witnesses(walk, evidence, decision),
+        lost,
+        open,
+        backups,
+        verdict,
+        content,
+        by_position,
+    }
+}
+
+fn witnesses(walk: &Walk, evidence: &Evidence, decision: &Decision) -> Witnesses {
+    let (first, last, end) = (*decision.front.start(), *decision.front.end(), walk.total());
+    Witnesses {
+        new_rows: Counts {
+            verified: evidence.is_new.before(last),
+            unknown: evidence.unknown.before(first),
+            contradicting: evidence.is_old.before(first),
+        },
+        old_rows: Counts {
+            verified: evidence.is_old.from(first, end),
+            unknown: evidence.unknown.from(first, end),
+            contradicting: evidence.is_new.from(last, end),
+        },
+        agreeing: decision.agreeing,
+        saved: evidence.saved,
+        torn: evidence.is_torn.before(end),
+        contradicting: decision.contradicting,
+    }
+}

@@ -1,0 +1,169 @@
+//! Backups as witnesses, and for what stands nowhere else.
+
+use std::path::PathBuf;
+
+use kcopy::{Device, SECTOR_SIZE, Sector};
+
+use super::front::Evidence;
+use super::walk::{UNIT, Walk};
+use crate::array::{Backup, DeviceReader, Members, Overlay, Range};
+use crate::assemble::Assembly;
+use crate::metadata::{BackupError, BackupHeader, ExamineError, backup};
+use crate::mover::Mover;
+use crate::units::ArraySector;
+
+/// A backup may be this much older than the superblocks: two hours, as for mdadm.
+const OLDEST: u64 = 2 * 60 * 60;
+/// And this much younger: ten minutes.
+const YOUNGEST: u64 = 10 * 60;
+
+/// What became of a backup.
+#[derive(Clone, Debug)]
+pub struct BackupNote {
+    /// The file, or the spare that has it.
+    pub path: PathBuf,
+    /// What it is.
+    pub judged: Judged,
+}
+
+/// What a backup is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// It was written for this reshape: what of it stands on the members is the same.
+    Believed {
+        /// What it holds.
+        sections: Vec<Range>,
+    },
+    /// There is none: nothing was saved yet.
+    Empty,
+    /// It belongs to another array.
+    Foreign,
+    /// It holds something else than the members.
+    Contradicts,
+    /// Neither its content nor its age speaks for it.
+    Unsure {
+        /// Its time minus that of the superblocks, in seconds.
+        seconds: i64,
+    },
+    /// Its data is not what was saved.
+    Damaged,
+    /// It cannot be read, or its header is damaged.
+    Unreadable(ExamineError),
+}
+
+/// Reads the backups in `files` and on the members; gives those that can be looked at.
+pub(super) fn gather(
+    mover: &mut Mover,
+    members: &Members,
+    assembly: &Assembly,
+    files: &[Device],
+) -> (Vec<Backup>, Vec<BackupNote>) {
+    let (mut backups, mut notes) = (Vec::new(), Vec::new());
+    for file in files {
+        match backup(&DeviceReader::new(mover, file), Sector::new(0)) {
+            Ok(header) => take(mover, file, header, assembly, (&mut backups, &mut notes)),
+            Err(ExamineError::Backup(BackupError::NoMagic)) => {
+                notes.push(BackupNote { path: file.path().to_owned(), judged: Judged::Empty });
+            }
+            Err(error) => {
+                let judged = Judged::Unreadable(error);
+                notes.push(BackupNote { path: file.path().to_owned(), judged });
+            }
+        }
+    }
+    for (device, header) in members.devices.iter().zip(&members.backups) {
+        if let Some(header) = header {
+            take(mover, device, *header, assembly, (&mut backups, &mut notes));
+        }
+    }
+    (backups, notes)
+}
+
+fn take(
+    mover: &mut Mover,
+    device: &Device,
+    header: BackupHeader,
+    assembly: &Assembly,
+    (backups, notes): (&mut Vec<Backup>, &mut Vec<BackupNote>),
+) {
+    let mut note = |judged| notes.push(BackupNote { path: device.path().to_owned(), judged });
+    if header.set_uuid != assembly.uuid_on_disk {
+        return note(Judged::Foreign);
+    }
+    let first = header.data_at.get().saturating_mul(SECTOR_SIZE);
+    let second = first.saturating_add(header.unit.get().saturating_mul(SECTOR_SIZE));
+    let mut sections = vec![(header.first, first)];
+    sections.extend(header.second.map(|section| (section, second)));
+    let crcs = header.ours.map(|ours| [ours.data_crc, ours.data_crc2]);
+    for (index, (section, at)) in sections.iter().enumerate() {
+        let Some(expected) = crcs.and_then(|crcs| crcs.get(index).copied()) else { continue };
+        let bytes = usize::try_from(section.length.get().saturating_mul(SECTOR_SIZE));
+        let data = bytes.ok().and_then(|bytes| mover.read(device, *at, bytes).ok());
+        if section.length.get() > 0 && data.is_none_or(|data| crc32c::crc32c(&data) != expected) {
+            return note(Judged::Damaged);
+        }
+    }
+    let fits = |at: u64, bytes: u64| at.checked_add(bytes).is_some_and(|end| end <= device.size());
+    sections.retain(|(section, at)| {
+        let bytes = section.length.get().saturating_mul(SECTOR_SIZE);
+        bytes > 0 && fits(*at, bytes)
+    });
+    if sections.is_empty() {
+        return note(Judged::Empty);
+    }
+    let (written, updated) = (header.mtime.seconds, assembly.update_time.seconds);
+    let in_time =
+        updated <= written.saturating_add(OLDEST) && updated >= written.saturating_sub(YOUNGEST);
+    let seconds =
+        i64::try_from(written).unwrap_or(i64::MAX) - i64::try_from(updated).unwrap_or(i64::MAX);
+    // Until its content was compared.
+    note(Judged::Unsure { seconds: if in_time { 0 } else { seconds } });
+    backups.push(Backup { device: device.clone(), header, sections });
+}
+
+/// The backups whose content may be believed; the notes say of each why, or why not.
+pub(super) fn usable(
+    evidence: &Evidence,
+    walk: &Walk,
+    backups: &[Backup],
+    recorded: ArraySector,
+    notes: &mut [BackupNote],
+) -> Vec<Backup> {
+    let mut usable = Vec::new();
+    let time = walk.time(recorded);
+    for (index, backup) in backups.iter().enumerate() {
+        let pending = notes.iter_mut().filter(|note| note.path == backup.device.path());
+        let Some(note) = pending.last() else { continue };
+        let Judged::Unsure { seconds } = note.judged else { continue };
+        let (agrees, differs) = evidence.compared(index, |unit| {
+            // What waits to be moved cannot have been written since it was saved.
+            walk.born(unit) >= time && walk.dies(unit) >= walk.born(unit)
+        });
+        note.judged = if differs > agrees {
+            Judged::Contradicts
+        } else if agrees == 0 && seconds != 0 {
+            Judged::Unsure { seconds }
+        } else {
+            usable.push(backup.clone());
+            let ranges = backup.sections.iter();
+            let range = |(section, _): &(crate::metadata::Section, u64)| Range {
+                start: section.array_start,
+                sectors: section.length,
+            };
+            Judged::Believed { sections: ranges.map(range).collect() }
+        };
+    }
+    usable
+}
+
+/// Where a backup has a unit.
+pub(super) fn overlay(backups: &[Backup], unit: u64) -> Option<Overlay> {
+    let (start, end) = (unit * UNIT, (unit + 1) * UNIT);
+    backups.iter().find_map(|backup| {
+        backup.sections.iter().find_map(|(section, at)| {
+            let range = Range { start: section.array_start, sectors: section.length };
+            let holds = range.start.get() <= start && end <= range.end();
+            holds.then(|| Overlay { range, device: backup.device.clone(), offset: *at })
+        })
+    })
+}

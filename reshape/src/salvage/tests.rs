@@ -1,0 +1,269 @@
+//! The front finder against members that are numbers: one for each 4 KiB.
+
+use std::collections::HashMap;
+
+use kcopy::backend::sim::{DiskOptions, SimWorld};
+use kcopy::{Sector, Sectors};
+use proptest::prelude::*;
+
+use super::front::{Decision, Evidence, RowSeen, UnitSeen, decide};
+use super::walk::{UNIT, Walk};
+use crate::array::{Leg, View};
+use crate::geometry::{Geometry, Layout, Level, Part, Shape};
+use crate::metadata::Direction;
+use crate::units::{ArraySector, Slot};
+
+/// Rows of 4 KiB on each member.
+const ROWS: u64 = 96;
+/// Where the old data begins, in units.
+const OFFSET: u64 = 64;
+
+/// Members of which each unit is a number, 0 for zeros.
+struct Model {
+    walk: Walk,
+    old: Geometry,
+    new: Geometry,
+    /// Where the new data begins, in units.
+    offset: u64,
+    cells: HashMap<(u32, u64), u64>,
+    content: Vec<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    level: (Level, u32, u32),
+    new_level: (Level, u32, u32),
+    chunks: (u64, u64),
+    shift: i64,
+    direction: Direction,
+}
+
+fn geometry(chunk: u64, (level, layout, disks): (Level, u32, u32)) -> Geometry {
+    Geometry::new(&Shape {
+        level,
+        layout: Layout::from_md(level, layout).expect("a layout"),
+        chunk: Sectors::new(chunk * UNIT),
+        raid_disks: disks,
+        component: Sectors::new(ROWS * UNIT),
+        member_sizes: &[],
+    })
+    .expect("a shape")
+}
+
+impl Model {
+    fn new(case: Case, seed: u64, zeros: u64) -> Self {
+        let (old, new) =
+            (geometry(case.chunks.0, case.level), geometry(case.chunks.1, case.new_level));
+        let world = SimWorld::new(seed);
+        let offset = OFFSET.checked_add_signed(case.shift).expect("on the device");
+        let view = |geometry: &Geometry, offset: u64| {
+            let leg = |_| {
+                let device = world.add_disk(DiskOptions::new(1 << 20)).device();
+                let data_offset = Sector::new(offset * UNIT);
+                Some(Leg { device, data_offset, good_to: None, bad: Vec::new() })
+            };
+            View::of(geometry.clone(), (0..geometry.raid_disks()).map(leg).collect())
+        };
+        let walk = Walk::new(&view(&old, OFFSET), &view(&new, offset), case.direction);
+        let mut random = kcopy::backend::sim::Rng::new(seed);
+        let units = walk.content().get() / UNIT;
+        let number = |_| if random.chance(zeros, 100) { 0 } else { random.below(u64::MAX - 1) + 1 };
+        let content: Vec<u64> = (0..units).map(number).collect();
+        let mut model = Self { walk, old, new, offset, cells: HashMap::new(), content };
+        for row in 0..ROWS {
+            let (old, content) = (model.old.clone(), model.content.clone());
+            model.write(&old, OFFSET, row, &|unit| content.get(index(unit)).copied().unwrap_or(0));
+        }
+        model
+    }
+
+    /// Writes a row of one geometry with what `content` gives for its units.
+    fn write(&mut self, geometry: &Geometry, offset: u64, row: u64, content: &dyn Fn(u64) -> u64) {
+        let (mut p, mut q, mut parities) = (0, 0_u64, Vec::new());
+        for slot in 0..geometry.raid_disks() {
+            match part(geometry, row, slot) {
+                Ok((unit, power)) => {
+                    let number = content(unit);
+                    p ^= number;
+                    q = q.wrapping_add(number.wrapping_mul(weight(power)));
+                    self.cells.insert((slot, offset + row), number);
+                }
+                Err(is_p) => parities.push((slot, is_p)),
+            }
+        }
+        for (slot, is_p) in parities {
+            self.cells.insert((slot, offset + row), if is_p { p } else { q });
+        }
+    }
+
+    /// Moves everything up to a time.
+    fn walk_to(&mut self, time: u64) {
+        for time in 0..time {
+            let (new, content) = (self.new.clone(), self.content.clone());
+            let row = self.walk.row_time(time);
+            self.write(&new, self.offset, row, &|unit| {
+                content.get(index(unit)).copied().unwrap_or(0)
+            });
+        }
+    }
+
+    fn cell(&self, slot: u32, at: u64) -> u64 {
+        self.cells.get(&(slot, at)).copied().unwrap_or(0)
+    }
+
+    fn verifies(&self, geometry: &Geometry, offset: u64, row: u64) -> Option<bool> {
+        if row >= ROWS {
+            return None;
+        }
+        let (mut p, mut q) = (0, 0_u64);
+        let (mut stored_p, mut stored_q) = (0, None);
+        for slot in 0..geometry.raid_disks() {
+            let number = self.cell(slot, offset + row);
+            match part(geometry, row, slot) {
+                Ok((_, power)) => {
+                    p ^= number;
+                    q = q.wrapping_add(number.wrapping_mul(weight(power)));
+                }
+                Err(true) => stored_p = number,
+                Err(false) => stored_q = Some(number),
+            }
+        }
+        Some(p == stored_p && stored_q.is_none_or(|stored| stored == q))
+    }
+
+    fn read(&self, geometry: &Geometry, offset: u64, unit: u64) -> u64 {
+        let at = geometry.at(ArraySector::new(unit * UNIT)).expect("in the array");
+        let place = at.places.first().expect("a place");
+        self.cell(place.slot.get(), offset + place.sector.get() / UNIT)
+    }
+
+    fn look(&self) -> Evidence {
+        let mut evidence = Evidence::default();
+        let alike = self.old.raid_disks() == self.new.raid_disks()
+            && self.old.level().parity_disks() == 1
+            && self.new.level().parity_disks() == 1;
+        let shift =
+            i64::try_from(self.offset).expect("small") - i64::try_from(OFFSET).expect("small");
+        for row in 0..ROWS {
+            let old = row.checked_add_signed(shift);
+            let disks = self.old.raid_disks().max(self.new.raid_disks());
+            let blank = (0..disks).all(|slot| self.cell(slot, self.offset + row) == 0);
+            let old = old.and_then(|old| self.verifies(&self.old, OFFSET, old));
+            let new = self.verifies(&self.new, self.offset, row);
+            let seen = if blank { RowSeen::Unknown } else { RowSeen::from(old, new, alike) };
+            let time = self.walk.row_time(row);
+            evidence.rows(time..time.saturating_add(1), seen);
+        }
+        for unit in (0..).take(self.content.len()) {
+            let old = self.read(&self.old, OFFSET, unit);
+            let new = self.read(&self.new, self.offset, unit);
+            let seen = match old == new {
+                _ if self.walk.stays(unit) => UnitSeen::Stays,
+                false => UnitSeen::Differs,
+                true if old == 0 => UnitSeen::Unknown,
+                true => UnitSeen::Same,
+            };
+            evidence.units(unit..unit + 1, seen);
+        }
+        evidence
+    }
+
+    /// Units that a decision reads wrongly, or not at all.
+    fn wrong(&self, decision: &Decision) -> Vec<u64> {
+        let wrong = |unit: &u64| {
+            let expected = self.content[index(*unit)];
+            let before = match self.walk.direction() {
+                Direction::Forwards => unit * UNIT < decision.resume.get(),
+                Direction::Backwards => unit * UNIT >= decision.resume.get(),
+            };
+            let read = if before {
+                self.read(&self.new, self.offset, *unit)
+            } else {
+                self.read(&self.old, OFFSET, *unit)
+            };
+            read != expected
+        };
+        (0..).take(self.content.len()).filter(wrong).collect()
+    }
+}
+
+fn index(unit: u64) -> usize {
+    usize::try_from(unit).expect("small")
+}
+
+fn weight(power: u32) -> u64 {
+    0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(u64::from(power) * 2 + 3) | 1
+}
+
+/// The unit that a member has in a row, and its weight in Q; or whether it is P.
+fn part(geometry: &Geometry, row: u64, slot: u32) -> Result<(u64, u32), bool> {
+    let stripes = geometry.stripes().expect("stripes");
+    let chunk = geometry.chunk().get() / UNIT;
+    let stripe = row / chunk;
+    match stripes.part(stripe, Slot::new(slot)) {
+        Part::Data { block, power } => {
+            let number = stripe * u64::from(stripes.data_disks()) + u64::from(block);
+            Ok((number * chunk + row % chunk, power))
+        }
+        Part::P => Err(true),
+        Part::Q => Err(false),
+    }
+}
+
+fn any_case() -> impl Strategy<Value = Case> {
+    use Direction::{Backwards, Forwards};
+    let five = |layout, disks| (Level::Raid5, layout, disks);
+    let six = |layout, disks| (Level::Raid6, layout, disks);
+    let case = |level, new_level, chunks, shift, direction| Case {
+        level,
+        new_level,
+        chunks,
+        shift,
+        direction,
+    };
+    proptest::sample::select(vec![
+        case(five(2, 4), five(2, 4), (2, 4), -12, Forwards),
+        case(five(2, 4), five(1, 4), (2, 2), -8, Forwards),
+        case(five(2, 4), five(0, 4), (2, 2), 8, Backwards),
+        case(five(2, 3), five(2, 4), (2, 2), -8, Forwards),
+        case(five(2, 4), five(2, 3), (2, 2), 8, Backwards),
+        case(five(2, 5), six(2, 6), (2, 2), -16, Forwards),
+        case(six(18, 5), six(2, 5), (2, 2), -8, Forwards),
+        case(six(2, 6), five(2, 5), (2, 2), 12, Backwards),
+    ])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn a_front_that_no_record_knows_is_found_for_all(
+        case in any_case(), seed: u64, at in 0..=ROWS, zeros in 0..30_u64,
+    ) {
+        let mut model = Model::new(case, seed, zeros);
+        let time = at.min(model.walk.total());
+        model.walk_to(time);
+        let evidence = model.look();
+        let start = model.walk.position(0);
+        let decision = decide(&evidence, &model.walk, &[start], &|_| false);
+        prop_assert!(!decision.is_ambiguous, "{decision:?}");
+        let wrong = model.wrong(&decision);
+        prop_assert!(wrong.is_empty(), "at {time}: {decision:?} reads {wrong:?} wrongly");
+    }
+
+    #[test]
+    fn a_right_record_wins_whatever_is_unknown_for_all(
+        case in any_case(), seed: u64, at in 0..=ROWS, zeros in 0..=100_u64,
+    ) {
+        let mut model = Model::new(case, seed, zeros);
+        let time = at.min(model.walk.total());
+        model.walk_to(time);
+        let evidence = model.look();
+        let recorded = model.walk.position(time);
+        prop_assume!(model.walk.sound_until(recorded, &|_| false) >= time);
+        let decision = decide(&evidence, &model.walk, &[recorded], &|_| false);
+        prop_assert!(decision.as_recorded, "at {time}: {decision:?}, recorded {recorded}");
+        let wrong = model.wrong(&decision);
+        prop_assert!(wrong.is_empty(), "at {time}: {decision:?} reads {wrong:?} wrongly");
+    }
+}

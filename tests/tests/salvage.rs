@@ -1,0 +1,153 @@
+//! Interrupted reshapes of the real driver, salvaged from what stands on their members.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use kcopy::Device;
+use kcopy::device::OpenOptions;
+use reshape::array::{Members, Range, Target};
+use reshape::assemble::{Assembly, assemble};
+use reshape::mover::{Mover, Options};
+use reshape::salvage::{Finding, Verdict, find};
+use tests::corpus::{self, Fixture, Kind};
+
+/// Of the reshapes that mdadm and the kernel finish rightly every so many-th is looked at; all of
+/// them in the long form.
+const EVERY: usize = 4;
+
+/// An unpacked fixture, opened, and what was found out about it.
+struct Salvaged {
+    mover: Mover,
+    members: Members,
+    assembly: Assembly,
+    finding: Finding,
+}
+
+fn open(path: &Path) -> Device {
+    Device::open(path, &OpenOptions::destination()).expect("opened")
+}
+
+fn salvage(paths: &[PathBuf]) -> Salvaged {
+    let (files, members): (Vec<_>, Vec<_>) =
+        paths.iter().partition(|path| path.ends_with("backup"));
+    let mut mover = Mover::open(&Options::default()).expect("a mover");
+    let devices = members.iter().map(|path| open(path)).collect();
+    let members = Members::read(&mut mover, devices).expect("members");
+    let assembly = assemble(&members.candidates).expect("one array");
+    let files: Vec<Device> = files.iter().map(|path| open(path)).collect();
+    let found = find(&mut mover, &members, &assembly, &files, &mut |_| true);
+    let finding = found.expect("a reshape is recorded");
+    Salvaged { mover, members, assembly, finding }
+}
+
+/// Sectors that are not what they have to be, of those that are not said to be lost.
+fn wrong(fixture: &Fixture, salvaged: &mut Salvaged, dir: &Path) -> Vec<u64> {
+    let (content, out) = (&salvaged.finding.content, dir.join("out"));
+    let sectors = content.sectors().get();
+    let file = File::create(&out).expect("created");
+    file.set_len(sectors * 512).expect("sized");
+    let target = Target::Device { device: open(&out), offset: 0 };
+    let all = Range::new(0, sectors);
+    let report = content.read_to(&mut salvaged.mover, all, &target, &mut |_| true);
+    assert_eq!(report.expect("read").unreadable, salvaged.finding.lost, "{}", fixture.name);
+    let meta = fixture.meta();
+    let seed = meta["seed"].as_u64().expect("a seed");
+    let patterned = meta["sectors"].as_u64().expect("a length");
+    assert!(patterned <= sectors, "{}", fixture.name);
+    let bytes = fs::read(&out).expect("read");
+    let is_wrong = |(number, bytes): (u64, &[u8; 512])| {
+        let lost = |range: &Range| (range.start.get()..range.end()).contains(&number);
+        let right = *bytes == corpus::sector(seed, number);
+        (!right && !salvaged.finding.lost.iter().any(lost)).then_some(number)
+    };
+    let patterned = usize::try_from(patterned).expect("small");
+    (0..).zip(bytes.as_chunks().0).take(patterned).filter_map(is_wrong).collect()
+}
+
+/// Whether what was found is what has to be found; why not.
+fn judge(fixture: &Fixture) -> Result<(), String> {
+    let meta = fixture.meta();
+    let dir = tests::tmp::in_memory();
+    let paths = fixture.unpack_into(dir.path());
+    let before: Vec<Vec<u8>> = paths.iter().map(|path| head(path)).collect();
+    let mut salvaged = salvage(&paths);
+    let wrong = wrong(fixture, &mut salvaged, dir.path());
+    let finding = &salvaged.finding;
+    let lost: u64 = finding.lost.iter().map(|range| range.sectors.get()).sum();
+    let found = format!("{:?}, resume {}, lost {lost}", finding.verdict, finding.resume);
+    if let Some(first) = wrong.first() {
+        return Err(format!("{found}: {} sectors are wrong, from {first} on", wrong.len()));
+    }
+    // What a second run of the kernel has overwritten is named; nothing else is lost.
+    let may_lose = fixture.name.ends_with(".remid") && meta["verdict"] == "lost";
+    if (lost > 0) != may_lose && fixture.name != TORN {
+        return Err(found);
+    }
+    if meta["verdict"] == "recovered" && finding.verdict != Verdict::AsRecorded {
+        return Err(format!("{found}: it is recorded rightly"));
+    }
+    let after: Vec<Vec<u8>> = paths.iter().map(|path| head(path)).collect();
+    if before == after { Ok(()) } else { Err("something was written".to_owned()) }
+}
+
+/// The first and the last MiB: all superblocks.
+fn head(path: &Path) -> Vec<u8> {
+    let bytes = fs::read(path).expect("read");
+    let end = bytes.len().saturating_sub(1 << 20);
+    [&bytes[..bytes.len().min(1 << 20)], &bytes[end..]].concat()
+}
+
+/// In place, without a backup, torn in several stripes: which members are ahead cannot be told of
+/// all of them.
+const TORN: &str = "x5-chunk-64to128-v090.crit3";
+
+#[test]
+fn all_content_that_is_on_the_members_of_interrupted_reshapes_is_found() {
+    let long = std::env::var_os("KCOPY_TESTS_LONG").is_some();
+    let mut recovered = 0;
+    let chosen = corpus::all(Kind::Reshapes).into_iter().filter(|fixture| {
+        let is_recovered = fixture.meta()["verdict"] == "recovered";
+        recovered += usize::from(is_recovered);
+        !fixture.name.ends_with(".done") && (!is_recovered || long || recovered % EVERY == 0)
+    });
+    let queue = Mutex::new(chosen.collect::<Vec<Fixture>>());
+    assert!(queue.lock().expect("no panic").len() > 30);
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().expect("no panic").pop();
+                    let Some(fixture) = next else { return };
+                    if let Err(why) = judge(&fixture) {
+                        let failure = format!("{}: {why}", fixture.name);
+                        failures.lock().expect("no panic").push(failure);
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().expect("no panic");
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn the_position_that_was_found_is_recorded_and_then_the_record_is_right() {
+    for name in ["r5-chunk-64to128.mid", "b6-to-5-v10.mid", "r5-3to4.crit1"] {
+        let fixture = corpus::one(Kind::Reshapes, name);
+        let dir = tests::tmp::in_memory();
+        let paths = fixture.unpack_into(dir.path());
+        let Salvaged { mut mover, members, assembly, finding } = salvage(&paths);
+        let now = assembly.update_time;
+        let put = reshape::salvage::record(&mut mover, &members, &assembly, &finding, now);
+        put.expect("recorded");
+        drop((mover, members));
+        let mut again = salvage(&paths);
+        assert_eq!(again.finding.verdict, Verdict::AsRecorded, "{name}");
+        assert_eq!(again.finding.recorded, finding.resume, "{name}");
+        let same = again.finding.claims.iter().all(|claim| claim.position == Some(finding.resume));
+        assert!(same, "{name}: {:?}", again.finding.claims);
+        assert_eq!(wrong(&fixture, &mut again, dir.path()), Vec::<u64>::new(), "{name}");
+    }
+}
