@@ -65,6 +65,12 @@ pub enum BuildError {
         /// Pages asked for.
         pages: u32,
     },
+    /// The memory for the queue of jobs is not to be had.
+    #[error("no memory for a queue of {jobs} jobs")]
+    NoMemoryForQueue {
+        /// Jobs asked for.
+        jobs: usize,
+    },
     /// The backend that was asked for cannot be used here.
     #[error(transparent)]
     Backend(#[from] backend::OpenError),
@@ -200,6 +206,7 @@ impl Builder {
 
     fn start(self, pool: Pool, backend: Box<dyn Backend>) -> Result<Client, BuildError> {
         let config = self.engine_config();
+        check_queue_fits(self.queue)?;
         let (job_sender, jobs) = crossbeam_channel::bounded(self.queue);
         let (control_sender, control) = crossbeam_channel::unbounded();
         let (end_sender, ended) = crossbeam_channel::bounded(0);
@@ -236,6 +243,19 @@ impl Builder {
             ended,
         })))
     }
+}
+
+/// A queue takes its memory when it is made, and ends the program if there is none; so that is tried
+/// first.
+fn check_queue_fits(jobs: usize) -> Result<(), BuildError> {
+    /// What the queue keeps beside each job.
+    const STAMP: usize = size_of::<usize>();
+    let error = BuildError::NoMemoryForQueue { jobs };
+    let bytes = jobs.checked_mul(size_of::<Submission>() + STAMP);
+    let Some(bytes) = bytes.filter(|bytes| isize::try_from(*bytes).is_ok()) else {
+        return Err(error);
+    };
+    Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| error)
 }
 
 #[derive(Debug)]

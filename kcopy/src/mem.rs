@@ -61,15 +61,18 @@ impl Arena {
         let bytes = usize::try_from(pages).ok()?.checked_mul(PAGE_SIZE)?;
         let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { PAGE_SIZE };
         let layout = Layout::from_size_align(bytes, align).ok().filter(|l| l.size() > 0)?;
+        // The tables grow with the pool: their memory may be lacking as well.
+        let words = pages.div_ceil(64);
+        let (mut free, mut holders) = (table(words)?, table(pages)?);
         // SAFETY: the layout's size is not zero.
         let base = NonNull::new(unsafe { alloc(layout) })?;
         // Before the first touch: pages that are there already stay small.
         advise_huge_pages(base, layout);
         // SAFETY: `base` is valid for `bytes` bytes (invariant 1) and nothing else uses it yet.
         unsafe { base.as_ptr().write_bytes(0, bytes) };
-        let words = pages.div_ceil(64);
-        let free = (0..words).map(|word| AtomicU64::new(initial_word(word, pages))).collect();
-        let holders = (0..pages).map(|_| AtomicU32::new(0)).collect();
+        free.extend((0..words).map(|word| AtomicU64::new(initial_word(word, pages))));
+        holders.extend((0..pages).map(|_| AtomicU32::new(0)));
+        let (free, holders) = (free.into_boxed_slice(), holders.into_boxed_slice());
         let (claimed, released) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Some(Arc::new(Self { base, layout, pages, free, holders, claimed, released }))
     }
@@ -167,6 +170,13 @@ fn for_words(first: u32, count: u32, mut each: impl FnMut(usize, u64)) {
         each(to_usize(word), (u64::MAX >> (64 - bits)) << low);
         page += bits;
     }
+}
+
+/// Room for `len` entries, not touched yet; `None` if the memory is not to be had.
+fn table<T>(len: u32) -> Option<Vec<T>> {
+    let mut entries = Vec::new();
+    entries.try_reserve_exact(to_usize(len)).ok()?;
+    Some(entries)
 }
 
 fn initial_word(word: u32, pages: u32) -> u64 {

@@ -247,12 +247,19 @@ fn errors_read_of_a_whole_job_stops_it_before_any_write() {
 
 #[test]
 fn errors_read_when_ignored_makes_zeros_and_goes_on() {
-    let scenario = ignoring_errors(failing(copy(4, 2), 0, OpKind::Read, 2 * PIECE));
-    let (outcome, tally) = outcome(&scenario);
-    assert_eq!(pair(&outcome), (1, 0));
-    // Ours: the list of what is missing.
-    assert_eq!(outcome.unreadable.as_slice(), std::slice::from_ref(&(2 * PIECE..3 * PIECE)));
-    assert_eq!(tally.stats.bytes_written, 2 * 4 * PIECE);
+    for (pieces, bad) in [(1, 0), (4, 2)] {
+        let scenario = failing(copy(pieces, 2), 0, OpKind::Read, bad * PIECE);
+        let (outcome, tally) = outcome(&ignoring_errors(scenario));
+        assert_eq!(pair(&outcome), (1, 0));
+        // Ours: the list of what is missing.
+        let missing = bad * PIECE..(bad + 1) * PIECE;
+        assert_eq!(outcome.unreadable.as_slice(), std::slice::from_ref(&missing));
+        assert_eq!(tally.stats.bytes_written, 2 * pieces * PIECE);
+        let range = usize::try_from(missing.start).unwrap()..usize::try_from(missing.end).unwrap();
+        for copy in &tally.after[1..] {
+            assert!(copy[range.clone()].iter().all(|byte| *byte == 0), "zeros on all of them");
+        }
+    }
 }
 
 #[test]
@@ -273,6 +280,110 @@ fn errors_one_destination_sets_its_bit_and_cancels_no_sibling() {
     assert_eq!(outcome.destinations[0].written, 0..PIECE);
     assert_eq!(outcome.destinations[2].written, 0..PIECE);
     assert_eq!(outcome.destinations[1].error.expect("an error").errno, Errno::IO);
+}
+
+#[test]
+fn errors_one_destination_of_a_split_job_starts_nothing_new_and_lets_the_others_end() {
+    for seed in 0..50 {
+        let scenario = Scenario { seed, ..failing(copy(40, 3), 2, OpKind::Write, 5 * PIECE) };
+        let (outcome, tally) = outcome(&scenario);
+        assert_eq!(pair(&outcome), (0, 0b010), "seed {seed}");
+        assert!(tally.stats.bytes_read < 20 * PIECE, "seed {seed}: stopped soon");
+        // What was read was written to the two others: none was cancelled.
+        for healthy in [0, 2] {
+            let written = &outcome.destinations[healthy].written;
+            assert_eq!((written.start, written.end), (0, tally.stats.bytes_read), "seed {seed}");
+        }
+        // Ours: where, and what is surely there.
+        let failed = &outcome.destinations[1];
+        assert_eq!(failed.error.expect("an error").sector.get(), 5 * PIECE / 512);
+        assert_eq!(failed.written, 0..5 * PIECE, "seed {seed}");
+    }
+}
+
+#[test]
+fn errors_nothing_that_failed_is_tried_again() {
+    for kind in [OpKind::Read, OpKind::Write] {
+        let mut scenario = copy(1, 1);
+        scenario.faults = vec![Fault::new(Effect::Error(Errno::IO)).kind(kind).times(1)];
+        let (outcome, tally) = outcome(&scenario);
+        let (expected, operations) = if kind == OpKind::Read { ((1, 0), 1) } else { ((0, 1), 2) };
+        assert_eq!((pair(&outcome), tally.ops), (expected, operations), "{kind:?}");
+    }
+}
+
+#[test]
+fn errors_job_that_cannot_work_is_refused_at_submission_with_the_reason() {
+    // The kernel finds out when it submits the I/O: all bits are set, or a read error.
+    use kcopy::backend::sim::DiskOptions;
+    let world = SimWorld::new(1);
+    let good = world.add_disk(DiskOptions::new(1 << 20)).device();
+    let fixed = world.add_disk(DiskOptions::new(1 << 20).read_only()).device();
+    let at = |device: &kcopy::Device, offset, len| Extent::new(device, offset, len);
+    let copy = |from: Extent, to: Extent| Job::copy(from).to(to);
+    let mut client = local(&world, 16);
+    let mut refusal = |job: Job| {
+        client.submit(job, |_| panic!("refused jobs have no callback")).expect_err("refused")
+    };
+    let error = refusal(copy(at(&good, 0, 512), at(&fixed, 0, 512)));
+    assert!(matches!(error, SubmitError::Access { .. }), "{error}");
+    for offset in [1 << 20, (1 << 20) - 511, u64::MAX - 511, u64::MAX] {
+        let error = refusal(copy(at(&good, 0, 512), at(&good, offset, 512)));
+        assert!(matches!(error, SubmitError::OutOfRange { .. }), "{offset}: {error}");
+        let error = refusal(copy(at(&good, offset, 512), at(&good, 0, 512)));
+        assert!(matches!(error, SubmitError::OutOfRange { .. }), "{offset}: {error}");
+    }
+    let error = refusal(copy(at(&good, 0, 1024), at(&good, 4096, 512)));
+    assert!(matches!(error, SubmitError::LengthMismatch { .. }), "{error}");
+    assert_eq!(refusal(Job::copy(at(&good, 0, 512))), SubmitError::NoDestination);
+    assert_eq!(world.ops(), 0, "and nothing was begun");
+}
+
+#[test]
+fn errors_operation_that_the_device_refuses_outright_is_its_own_error_alone() {
+    // The kernel sets the bits of all destinations.
+    for errno in [Errno::INVALID, Errno::NOT_SUPPORTED, Errno::BAD_DESCRIPTOR] {
+        let on = |disk| {
+            let fault = Fault::new(Effect::Error(errno));
+            vec![fault.on(kcopy::backend::sim::DiskId(disk))]
+        };
+        let (written, _) = outcome(&Scenario { faults: on(2), ..copy(1, 3) });
+        assert_eq!(pair(&written), (0, 0b010));
+        assert_eq!(written.destinations[1].error.expect("an error").errno, errno);
+        assert_eq!(written.destinations[2].written, 0..PIECE);
+        let (read, tally) = outcome(&Scenario { faults: on(0), ..copy(1, 3) });
+        assert_eq!((pair(&read), tally.stats.bytes_written), ((1, 0), 0));
+        assert_eq!(read.read.expect("an error").1.errno, errno);
+    }
+}
+
+#[test]
+fn errors_zeroing_refused_by_one_does_not_end_the_job_before_the_others() {
+    // The kernel's dm-io once dropped a count it had not taken, and so called back too early.
+    use kcopy::backend::sim::DiskOptions;
+    for seed in 0..100 {
+        let world = SimWorld::new(seed);
+        let plain = DiskOptions::new(1 << 20).content(kcopy::backend::sim::Content::Pattern(1));
+        let options = [plain.clone(), plain.clone().without_zeroing(), plain];
+        let disks = options.map(|options| world.add_disk(options));
+        let job = disks
+            .iter()
+            .fold(Job::zero(), |job, disk| job.to(Extent::new(&disk.device(), 0, 10 * PIECE)));
+        let mut client = local(&world, 16);
+        let (seen, at_the_end) = (Arc::new(AtomicBool::new(false)), world.clone());
+        let flag = Arc::clone(&seen);
+        let callback = move |outcome: Outcome| {
+            assert!(outcome.is_ok());
+            assert_eq!(at_the_end.in_flight(), 0, "nothing is under way any more");
+            flag.store(true, Ordering::SeqCst);
+        };
+        client.submit(job, callback).expect("accepted");
+        client.run_until_idle().expect("the backend works");
+        assert!(seen.load(Ordering::SeqCst), "seed {seed}");
+        for disk in &disks {
+            assert!(disk.read(0, 1 << 16).iter().all(|byte| *byte == 0), "seed {seed}");
+        }
+    }
 }
 
 #[test]

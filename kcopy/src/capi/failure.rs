@@ -93,7 +93,7 @@ impl From<BuildError> for Failure {
         let from_io = |error: &std::io::Error| number(Errno::from_io(error));
         let errno = match &error {
             BuildError::PoolTooSmall { .. } | BuildError::BadValue { .. } => libc::EINVAL,
-            BuildError::NoMemory { .. } => libc::ENOMEM,
+            BuildError::NoMemory { .. } | BuildError::NoMemoryForQueue { .. } => libc::ENOMEM,
             BuildError::Backend(BackendError::Unavailable { .. }) => libc::ENOSYS,
             BuildError::Backend(BackendError::Resource(error)) | BuildError::Thread(error) => {
                 from_io(error)
