@@ -113,6 +113,7 @@ impl Program for args::array::Cli {
             Command::Import(args) => cmd::array::import::run(&args, screen),
             Command::Check(args) => cmd::array::check::run(&args, screen),
             Command::Rebuild(args) => cmd::array::rebuild::run(&args, screen),
+            Command::Plan(args) => cmd::array::plan::run(&args, screen),
             Command::Status(args) => cmd::array::going::status(&args, screen),
             Command::Continue(args) => cmd::array::going::go_on(&args, screen),
             Command::Restore(args) => cmd::array::going::restore(&args, screen),

@@ -29,7 +29,10 @@ const PROGRAMS: [Program; 2] = [
         name: "reshape",
         run: |arguments| reshape(arguments),
         golden: "reshape/",
-        subcommands: &["examine", "detail", "export", "import", "check", "rebuild", "layout"],
+        subcommands: &[
+            "examine", "detail", "export", "import", "check", "rebuild", "plan", "status",
+            "continue", "restore", "revert", "layout",
+        ],
         option: "raid-devices",
     },
 ];

@@ -217,8 +217,8 @@ pub enum Revert {
     UntilTheEnd,
     /// The shape at every checkpoint, but not what lay behind the new end.
     ShapeOnly,
-    /// Not after it began.
-    Never,
+    /// At any time, but members that left have to be rebuilt.
+    WithRebuild,
 }
 
 /// What disks can do, in bytes per second: the slowest counts.
@@ -342,7 +342,9 @@ impl Step {
                 Revert::ShapeOnly
             }
             Self::Restripe(_) => Revert::UntilTheEnd,
-            // What the others hold stays as it is.
+            Self::Takeover(step) if step.moves.iter().any(|one| one.to.is_none()) => {
+                Revert::WithRebuild
+            }
             Self::Takeover(_) | Self::AddDisks(_) | Self::RemoveBitmap | Self::MakeBitmap => {
                 Revert::Always
             }

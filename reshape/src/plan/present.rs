@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use kcopy::{Sector, Sectors};
 
 use super::refusal::Refusal;
+use crate::array::Members;
 use crate::assemble::{Assembly, Candidate, MemberState, Shapes};
 use crate::geometry::{Geometry, Level};
 use crate::metadata::{Misplaced, Resync, Role, Room, Superblock, Version};
@@ -53,6 +54,26 @@ pub struct Present {
 }
 
 impl Present {
+    /// The array that examined members make up.
+    ///
+    /// # Errors
+    ///
+    /// As [`Present::of`].
+    pub fn read(assembly: &Assembly, members: &Members) -> Result<Self, Refusal> {
+        let bitmaps = members.bitmaps.iter().map(|bitmap| match bitmap {
+            None => Sectors::ZERO,
+            Some(Ok(bitmap)) => {
+                let bytes = u64::try_from(bitmap.header().length().unwrap_or(0)).unwrap_or(0);
+                Sectors::new(bytes.div_ceil(kcopy::SECTOR_SIZE))
+            }
+            // It is there, but says nothing: as large as mdadm makes any.
+            Some(Err(_)) => Sectors::new(NEIGHBOURS),
+        });
+        let bad = members.bad.iter().map(|bad| bad.iter().map(|range| range.sectors.get()).sum());
+        let (bitmaps, bad): (Vec<_>, Vec<u64>) = (bitmaps.collect(), bad.collect());
+        Self::of(assembly, &members.candidates, &bitmaps, &bad)
+    }
+
     /// The array of an assembly. `bitmaps` are the lengths of the candidates' bitmaps, 0 for none;
     /// `bad_sectors` how many sectors their bad-block logs list.
     ///

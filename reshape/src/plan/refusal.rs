@@ -166,12 +166,6 @@ pub enum Refusal {
         /// Copies asked for.
         to: u32,
     },
-    /// Data of levels without stripes that is to move.
-    #[error("the data of {level} lies where it is: its data offset cannot be changed")]
-    NoDataOffset {
-        /// The level.
-        level: Level,
-    },
     /// The array would lack members.
     #[error(
         "{needed} more disks are needed for an array with all members, and there are {available}"
@@ -375,6 +369,53 @@ fn exact(sectors: Sectors) -> String {
 }
 
 impl Refusal {
+    /// A word for programs that does not change.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NothingToDo => "nothing-to-do",
+            Self::NotWritable(_) => "not-writable",
+            Self::NotWhole => "not-whole",
+            Self::Rebuilding { .. } => "rebuilding",
+            Self::NotInStep => "not-in-step",
+            Self::BadSectors { .. } => "bad-sectors",
+            Self::SizeAlone => "size-alone",
+            Self::NoSize { .. } => "no-size",
+            Self::SizeTooLarge { .. } => "size-too-large",
+            Self::SizeNotChunks { .. } => "size-not-chunks",
+            Self::SizeNotRecordable { .. } => "size-not-recordable",
+            Self::WouldShrink { .. } => "would-shrink",
+            Self::ArrayTooSmall { .. } => "array-too-small",
+            Self::ChunkDoesNotDivide { .. } => "chunk-does-not-divide",
+            Self::ChunkMeaningless { .. } => "chunk-meaningless",
+            Self::LayoutMeaningless { .. } => "layout-meaningless",
+            Self::OnlyRaid6 { .. } => "only-raid6",
+            Self::PreserveOrNormalise { .. } => "preserve-or-normalise",
+            Self::Shape(_) => "shape",
+            Self::Takeover(_) => "takeover",
+            Self::NoWay { .. } => "no-way",
+            Self::Linear => "linear",
+            Self::Far { .. } => "far-copies",
+            Self::Copies { .. } => "number-of-copies",
+            Self::Spares { .. } => "spares",
+            Self::NotWorking { .. } => "not-working",
+            Self::Needed { .. } => "member-needed",
+            Self::TooSmall { .. } => "disk-too-small",
+            Self::TooManyDisks { .. } => "too-many-disks",
+            Self::Unit(_) => "unit",
+            Self::NeedsBackup { .. } => "needs-backup",
+            Self::NeedsRoom { .. } => "needs-room",
+            Self::NotRecordable { .. } => "not-recordable",
+            Self::HasOffset { .. } => "has-offset",
+            Self::OffsetTooNear { .. } => "offset-too-near",
+            Self::OffsetOutside { .. } => "offset-outside",
+            Self::OffsetsDiffer { .. } => "offsets-differ",
+            Self::Bitmap { .. } => "bitmap",
+            Self::NoBitmap { .. } => "no-bitmap",
+            Self::Misplaced(_) => "misplaced",
+            Self::TooLarge => "too-large",
+        }
+    }
+
     /// What would help.
     #[expect(clippy::wildcard_enum_match_arm, reason = "those without numbers have their own list")]
     pub fn remedy(&self) -> String {
@@ -450,9 +491,8 @@ impl Refusal {
             Self::Shape(_) | Self::TooLarge => "reshape layout draws what is possible",
             Self::Takeover(_) => "change the number of members or the layout first",
             Self::NoWay { .. } => "copy the content to a new array",
-            Self::Linear => "--add a disk and raise --raid-devices by one",
+            Self::Linear => "mdadm --grow --add appends a member to a running one",
             Self::Far { .. } => "copy the content to a new array with near or offset copies",
-            Self::NoDataOffset { .. } => "leave --data-offset out",
             Self::NotWorking { .. } => "add disks with --add",
             Self::Needed { .. } => "rebuild the missing member first",
             Self::TooSmall { .. } => "use a larger disk",

@@ -12,6 +12,7 @@ mod going;
 mod import;
 mod layout;
 mod mover;
+mod plan;
 mod rebuild;
 
 pub(crate) use check::CheckArgs;
@@ -24,6 +25,7 @@ pub(crate) use going::{
 pub(crate) use import::ImportArgs;
 pub(crate) use layout::LayoutArgs;
 pub(crate) use mover::MoverArgs;
+pub(crate) use plan::{Bitmap, ChangeArgs, PlanArgs};
 pub(crate) use rebuild::RebuildArgs;
 
 /// Shown at the end of the long help.
@@ -59,6 +61,7 @@ pub(crate) enum Command {
     Import(ImportArgs),
     Check(CheckArgs),
     Rebuild(RebuildArgs),
+    Plan(PlanArgs),
     Status(StatusArgs),
     Continue(ContinueArgs),
     Restore(RestoreArgs),

@@ -13,6 +13,7 @@ mod given;
 pub(crate) mod going;
 pub(crate) mod import;
 pub(crate) mod layout;
+pub(crate) mod plan;
 mod random;
 mod range;
 pub(crate) mod rebuild;
