@@ -109,6 +109,7 @@ impl Program for args::array::Cli {
         match self.command {
             Command::Examine(args) => cmd::array::examine::run(&args, screen),
             Command::Detail(args) => cmd::array::detail::run(&args, screen),
+            Command::Create(args) => cmd::array::create::run(&args, screen),
             Command::Export(args) => cmd::array::export::run(&args, screen),
             Command::Import(args) => cmd::array::import::run(&args, screen),
             Command::Check(args) => cmd::array::check::run(&args, screen),

@@ -41,6 +41,14 @@ impl Members {
         Self::new(Kind::Reshapes, name)
     }
 
+    /// An empty directory, in which an array is to be made of files that have these names. Its
+    /// content is to be `sectors` long.
+    #[must_use]
+    pub fn made_of(names: &[&str], sectors: u64) -> Self {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Self { dir: tmp::in_memory(), names, seed: 77, sectors }
+    }
+
     fn new(kind: Kind, name: &str) -> Self {
         let fixture = corpus::one(kind, name);
         let dir = tmp::in_memory();
@@ -203,18 +211,31 @@ impl Members {
         }
     }
 
-    /// Makes a file of other content: that of seed `seed`.
+    /// Makes a file of other content, which is what is expected from now on.
     ///
     /// # Panics
     ///
     /// When it cannot be written.
-    pub fn write_other(&self, file: &str, seed: u64, sectors: u64) {
-        let bytes: Vec<u8> = (0..sectors).flat_map(|n| corpus::sector(seed, n)).collect();
+    pub fn write_new_content(&mut self, file: &str) {
+        self.seed += 5000;
+        let bytes: Vec<u8> = (0..self.sectors).flat_map(|number| self.sector(number)).collect();
         fs::write(self.path(file), bytes).expect("the file can be written");
     }
 
-    /// From now on the content is that of seed `seed`.
-    pub fn set_seed(&mut self, seed: u64) {
-        self.seed = seed;
+    /// Nothing was written or made; there is one message, which has `cause` in it, and what to do.
+    ///
+    /// # Panics
+    ///
+    /// When it is not so.
+    #[track_caller]
+    pub fn expect_refused(&self, line: &str, cause: &str) {
+        let before = self.state();
+        let done = self.reshape(line).expect_code(2);
+        assert!(done.stderr.starts_with("reshape: cannot "), "{line}: {}", done.stderr);
+        assert!(done.stderr.contains(cause), "{line}: {}", done.stderr);
+        assert_eq!(done.stderr.matches("reshape: ").count(), 1, "{line}: {}", done.stderr);
+        assert!(done.stderr.contains("\nhint: "), "{line}: {}", done.stderr);
+        assert_eq!(done.stdout, "", "{line}");
+        assert!(self.state() == before, "{line}: something was written");
     }
 }

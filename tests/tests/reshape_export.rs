@@ -2,18 +2,6 @@
 
 use tests::members::Members;
 
-/// Nothing was written or made, and there is one message and what to do.
-#[track_caller]
-fn expect_refused(members: &Members, line: &str, cause: &str) {
-    let before = members.state();
-    let done = members.reshape(line).expect_code(2);
-    assert!(done.stderr.starts_with("reshape: cannot "), "{line}: {}", done.stderr);
-    assert!(done.stderr.contains(cause), "{line}: {}", done.stderr);
-    assert!(done.stderr.contains("\nhint: "), "{line}: {}", done.stderr);
-    assert_eq!(done.stdout, "", "{line}");
-    assert_eq!(members.state(), before, "{line}: something was written");
-}
-
 #[test]
 fn content_is_that_of_the_array_whatever_members_are_named_in_which_order() {
     for (name, gone) in [
@@ -68,12 +56,12 @@ fn part_of_the_content_is_what_offset_and_count_say() {
 #[test]
 fn members_are_never_the_destination() {
     let members = Members::of("raid5-left-symmetric");
-    expect_refused(&members, "export ALL --to m0", "it is a member of the array");
+    members.expect_refused("export ALL --to m0", "it is a member of the array");
     std::fs::hard_link(members.path("m1"), members.path("link")).unwrap();
-    expect_refused(&members, "export ALL --to link", "same device as the member m1");
-    expect_refused(&members, "export ALL --to .", "directory");
-    expect_refused(&members, "export ALL --to no/file", "no such file");
-    expect_refused(&members, "export ALL --to - --json", "JSON");
+    members.expect_refused("export ALL --to link", "same device as the member m1");
+    members.expect_refused("export ALL --to .", "directory");
+    members.expect_refused("export ALL --to no/file", "no such file");
+    members.expect_refused("export ALL --to - --json", "JSON");
 }
 
 #[test]
@@ -99,11 +87,7 @@ fn half_moved_array_is_one_content() {
 fn half_moved_array_that_needs_its_backup_is_not_read_without() {
     for name in ["b5-3to4-v12-noroom.early", "b5-chunk-64to128-v090.mid", "b5-to-6-v12.mid"] {
         let members = Members::amid(name);
-        expect_refused(
-            &members,
-            "export ALL --to out",
-            "the members alone may not have everything",
-        );
+        members.expect_refused("export ALL --to out", "the members alone may not have everything");
         assert!(members.reshape("detail ALL --json").json()["reshape"]["mode"] == "backup");
         members.reshape("export ALL --backup-file backup --to out").expect_code(0);
         members.expect_content("out", 0, members.sectors());
@@ -121,7 +105,7 @@ fn critical_section_whose_old_stripes_agree_with_their_parity_needs_no_backup() 
 fn backup_of_another_place_is_no_backup() {
     let members = Members::amid("b6-to-5-v10.mid");
     let line = "export ALL --backup-file backup --to out";
-    expect_refused(&members, line, "the backup holds its sectors from 44544 on");
+    members.expect_refused(line, "the backup holds its sectors from 44544 on");
 }
 
 #[test]
@@ -130,26 +114,26 @@ fn backups_that_are_of_no_use_are_refused() {
     let line = "export ALL --backup-file other --to out";
     std::fs::copy(Members::amid("b5-3to4-v12-noroom.early").path("backup"), members.path("other"))
         .unwrap();
-    expect_refused(&members, line, "is the backup of another array");
+    members.expect_refused(line, "is the backup of another array");
     std::fs::copy(members.path("backup"), members.path("other")).unwrap();
     members.patch("other", 64, &[0x55; 4]);
-    expect_refused(&members, line, "its checksum is 0x55555555");
+    members.expect_refused(line, "its checksum is 0x55555555");
     // Where the data begins: md's checksum says nothing about it.
     std::fs::copy(members.path("backup"), members.path("other")).unwrap();
     members.patch("other", 40, &[0x55; 8]);
-    expect_refused(&members, line, "other is cut off");
+    members.expect_refused(line, "other is cut off");
     // A week later.
     std::fs::copy(members.path("backup"), members.path("other")).unwrap();
     let header = std::fs::read(members.path("backup")).unwrap();
     let time = u64::from_le_bytes(header[32..40].try_into().unwrap()) + 7 * 86400;
     members.patch("other", 32, &time.to_le_bytes());
-    expect_refused(&members, line, "it is not of this reshape");
+    members.expect_refused(line, "it is not of this reshape");
     members.reshape("export ALL --force --backup-file other --to out").expect_code(0);
     members.expect_content("out", 0, members.sectors());
     std::fs::remove_file(members.path("out")).unwrap();
     std::fs::write(members.path("other"), [0; 1 << 20]).unwrap();
-    expect_refused(&members, line, "no header of a backup");
-    expect_refused(&members, "export ALL --backup-file absent --to out", "no such file");
+    members.expect_refused(line, "no header of a backup");
+    members.expect_refused("export ALL --backup-file absent --to out", "no such file");
     let done = Members::of("raid1-v12").reshape("export ALL --backup-file m0 --to out");
     assert!(done.expect_code(0).stderr.starts_with("note: m0: no header of a backup"));
 }
@@ -158,9 +142,9 @@ fn backups_that_are_of_no_use_are_refused() {
 fn backup_without_a_header_yet_is_none_unless_forced() {
     // A kernel went on before mdadm had written the header: what it overwrote is lost.
     let lost = Members::amid("x5-chunk-64to128-v090.crit3");
-    expect_refused(&lost, "export ALL --backup-file backup --to out", "no header of a backup");
+    lost.expect_refused("export ALL --backup-file backup --to out", "no header of a backup");
     let whole = Members::amid("b5-to-6-v090.crit2");
-    expect_refused(&whole, "export ALL --backup-file backup --to out", "no header of a backup");
+    whole.expect_refused("export ALL --backup-file backup --to out", "no header of a backup");
     whole.reshape("export ALL --force --backup-file backup --to out").expect_code(0);
     whole.expect_content("out", 0, whole.sectors());
 }

@@ -13,6 +13,8 @@ pub(crate) const RESHAPE: Manual = Manual {
         ("examine", "Lines for mdadm.conf:", "reshape examine --brief *.img"),
         ("detail", "The array that they make up:", "reshape detail /dev/sd[bcd]1"),
         ("detail", "For programs:", "reshape detail --json m0.img m1.img m2.img"),
+        ("create", "On devices:", "reshape create -l 5 -n 3 --name host:data /dev/sd[bcd]1"),
+        ("create", "Of files:", "reshape create -l 10 -n 4 -p f2 --create-files 1GiB m0 m1 m2 m3"),
         ("export", "All of it:", "reshape export /dev/sd[bcd]1 --to content.img"),
         ("export", "Its first sectors:", "reshape export m*.img --to - --count 1MiB | file -"),
         ("import", "From a file:", "reshape import /dev/sd[bcd]1 --from content.img"),

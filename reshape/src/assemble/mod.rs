@@ -225,7 +225,7 @@ fn check_length(candidate: &Candidate) -> Result<(), Refusal> {
     let end = superblock.data_offset().get().saturating_add(superblock.data_size().get());
     // mdadm refreshes `data_size` late when a device shrinks; what is used of it has to be there.
     let used = superblock.data_offset().get().saturating_add(superblock.component_size().get());
-    let used = if superblock.component_size() == Sectors::ZERO { end } else { used.min(end) };
+    let used = if superblock.component_size() == Sectors::ZERO { end } else { used };
     if used <= candidate.size.get() {
         return Ok(());
     }

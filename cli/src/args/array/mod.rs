@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use super::{GenerateArgs, Talk};
 
 mod check;
+mod create;
 mod detail;
 mod examine;
 mod export;
@@ -16,6 +17,7 @@ mod plan;
 mod rebuild;
 
 pub(crate) use check::CheckArgs;
+pub(crate) use create::{CreateArgs, NewBitmap};
 pub(crate) use detail::DetailArgs;
 pub(crate) use examine::ExamineArgs;
 pub(crate) use export::ExportArgs;
@@ -57,6 +59,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Examine(ExamineArgs),
     Detail(DetailArgs),
+    Create(CreateArgs),
     Export(ExportArgs),
     Import(ImportArgs),
     Check(CheckArgs),

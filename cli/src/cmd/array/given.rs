@@ -100,7 +100,7 @@ pub(crate) fn mover(how: &MoverArgs) -> Result<Mover, Failure> {
     })
 }
 
-pub(super) fn no_member(error: &NoMember) -> Failure {
+pub(crate) fn no_member(error: &NoMember) -> Failure {
     let hint = match error {
         NoMember::NoSuperblock { .. } => {
             "check the name; a member whose superblock is lost is left out, and what it held is \
@@ -121,7 +121,7 @@ pub(super) fn no_member(error: &NoMember) -> Failure {
     Failure::refused(format!("cannot use a device: {error}")).hint(hint)
 }
 
-pub(super) fn no_array(error: &Refusal) -> Failure {
+pub(crate) fn no_array(error: &Refusal) -> Failure {
     let hint = match error {
         Refusal::SeveralArrays { .. } => "reshape examine --brief tells which belong together",
         Refusal::SeveralVersions { .. } => {

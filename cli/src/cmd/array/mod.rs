@@ -6,6 +6,7 @@ use reshape::metadata::{Uuid, Version};
 
 mod backup;
 pub(crate) mod check;
+pub(crate) mod create;
 pub(crate) mod detail;
 pub(crate) mod examine;
 pub(crate) mod export;

@@ -67,7 +67,7 @@ pub(crate) fn run(args: &DetailArgs, screen: Screen) -> Result<Exit, Failure> {
         })?;
     let exit = if args.test { tested(&given.assembly) } else { Exit::Done };
     if args.json {
-        return Ok(screen.json(&report(&given), exit));
+        return Ok(print_json(&given, screen, exit));
     }
     if args.export {
         return Ok(screen.result(&export::lines(&given), exit));
@@ -76,6 +76,11 @@ pub(crate) fn run(args: &DetailArgs, screen: Screen) -> Result<Exit, Failure> {
         return Ok(screen.result(&export::brief(&given), exit));
     }
     Ok(screen.result(&text::text(&given), exit))
+}
+
+/// Prints an array as JSON.
+pub(crate) fn print_json(given: &Given, screen: Screen, exit: Exit) -> Exit {
+    screen.json(&report(given), exit)
 }
 
 /// What mdadm's exit code says of such an array.
