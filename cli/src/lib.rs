@@ -115,6 +115,8 @@ impl Program for args::array::Cli {
             Command::Check(args) => cmd::array::check::run(&args, screen),
             Command::Rebuild(args) => cmd::array::rebuild::run(&args, screen),
             Command::Plan(args) => cmd::array::plan::run(&args, screen),
+            Command::Grow(args) => cmd::array::grow::run(&args, screen),
+            Command::Demo(args) => cmd::array::demo::run(&args, screen),
             Command::Status(args) => cmd::array::going::status(&args, screen),
             Command::Continue(args) => cmd::array::going::go_on(&args, screen),
             Command::Restore(args) => cmd::array::going::restore(&args, screen),

@@ -130,6 +130,19 @@ impl Ongoing {
         self.restripe.needs_backup_from(self.position())
     }
 
+    /// Whether stripes that verify prove that the recorded position is right: the first window that is
+    /// moved from a wrong one would contradict its parity. Without a parity to spare, and where as many
+    /// members as before share one sum, nothing would.
+    pub fn parity_tells(&self) -> bool {
+        let (old, new) = (self.old.geometry(), self.new.geometry());
+        let spare = |view: &View| {
+            let missing = view.legs().filter(|(_, leg)| leg.is_none()).count();
+            let parities = view.geometry().stripes().map_or(0, |s| s.disks() - s.data_disks());
+            usize::try_from(parities).is_ok_and(|parities| missing < parities)
+        };
+        old.raid_disks() != new.raid_disks() && spare(&self.old) && spare(&self.new)
+    }
+
     /// Judges `file` and the members that may hold a backup.
     pub fn backups(
         &self,

@@ -10,6 +10,7 @@ mod detail;
 mod examine;
 mod export;
 mod going;
+mod grow;
 mod import;
 mod layout;
 mod mover;
@@ -24,6 +25,7 @@ pub(crate) use export::ExportArgs;
 pub(crate) use going::{
     ContinueArgs, MovingArgs, OngoingArgs, RestoreArgs, RevertArgs, StatusArgs,
 };
+pub(crate) use grow::{DemoArgs, GrowArgs};
 pub(crate) use import::ImportArgs;
 pub(crate) use layout::LayoutArgs;
 pub(crate) use mover::MoverArgs;
@@ -65,11 +67,13 @@ pub(crate) enum Command {
     Check(CheckArgs),
     Rebuild(RebuildArgs),
     Plan(PlanArgs),
+    Grow(GrowArgs),
     Status(StatusArgs),
     Continue(ContinueArgs),
     Restore(RestoreArgs),
     Revert(RevertArgs),
     Layout(LayoutArgs),
+    Demo(DemoArgs),
     #[command(hide = true)]
     Generate(GenerateArgs),
 }

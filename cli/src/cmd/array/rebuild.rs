@@ -94,10 +94,21 @@ fn check_added(args: &RebuildArgs, given: &mut Given, added: &[Device]) -> Resul
                 .refused(path, "it is named as a member as well")
                 .hint("name it once: a spare among the members is used without --add"));
         }
+    }
+    check_foreign(given, added, args.force)
+}
+
+/// A device that holds another array is only taken if `force` says so.
+pub(crate) fn check_foreign(
+    given: &mut Given,
+    added: &[Device],
+    force: bool,
+) -> Result<(), Failure> {
+    for device in added {
         let other = other_array(&mut given.mover, device, given.assembly.uuid);
-        if let Some(uuid) = other.filter(|_| !args.force) {
+        if let Some(uuid) = other.filter(|_| !force) {
             return Err(Use::Write
-                .refused(path, &format!("it belongs to the array {uuid}"))
+                .refused(device.path(), &format!("it belongs to the array {uuid}"))
                 .hint("--force takes it all the same: what it holds of that array is lost"));
         }
     }

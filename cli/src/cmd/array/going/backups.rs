@@ -47,11 +47,24 @@ pub(crate) struct Wanted<'a> {
 /// Makes the backup file: all of its room is taken before anything moves.
 pub(crate) fn new_file(mover: &mut Mover, wanted: &Wanted<'_>) -> Result<BackupFile, Failure> {
     let bytes = (8 + 2 * wanted.section.get()) * kcopy::SECTOR_SIZE;
+    let device = open_new(wanted, bytes)?;
+    let path = device.path().to_owned();
+    BackupFile::create(mover, device, wanted.uuid, wanted.section, date()).map_err(|error| {
+        let needed = crate::units::human(bytes);
+        Failure::refused(format!("cannot make the backup {}: {error}", name(&path)))
+            .hint(format!("nothing was moved; it takes {needed}: make room, or name another file"))
+    })
+}
+
+/// Opens the file, makes it if it is not there; `bytes` is what it will take, if that is known.
+fn open_new(wanted: &Wanted<'_>, bytes: u64) -> Result<Device, Failure> {
     let Some(path) = wanted.path else {
-        return Err(Failure::refused("cannot go on: a backup file is needed").hint(format!(
-            "--backup-file FILE, on other devices than the array; it takes {}",
-            crate::units::human(bytes)
-        )));
+        let takes = match bytes {
+            0 => String::new(),
+            bytes => format!("; it takes {}", crate::units::human(bytes)),
+        };
+        return Err(Failure::refused("cannot go on: a backup file is needed")
+            .hint(format!("--backup-file FILE, on other devices than the array{takes}")));
     };
     check_content(path, wanted)?;
     if !path.exists() {
@@ -59,11 +72,24 @@ pub(crate) fn new_file(mover: &mut Mover, wanted: &Wanted<'_>) -> Result<BackupF
     }
     let device = open_destination(path, true, Direct::Auto)?;
     check_elsewhere(&device, wanted.members)?;
-    BackupFile::create(mover, device, wanted.uuid, wanted.section, date()).map_err(|error| {
-        let needed = crate::units::human(bytes);
-        Failure::refused(format!("cannot make the backup {}: {error}", name(path)))
-            .hint(format!("nothing was moved; it takes {needed}: make room, or name another file"))
-    })
+    Ok(device)
+}
+
+/// The file for the backup of a reshape that begins: new, or blank, and on no disk of the array.
+pub(crate) fn fresh_file(
+    path: Option<&Path>,
+    disks: &[Device],
+    force: bool,
+) -> Result<Device, Failure> {
+    let wanted = Wanted {
+        path,
+        uuid: [0; 16],
+        section: Sectors::ZERO,
+        members: disks,
+        verdicts: &[],
+        force,
+    };
+    open_new(&wanted, 0)
 }
 
 /// A file that holds something else is not taken for a backup.

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `backups.rs` | the candidates for a backup, their verdicts, and the file for a new one |
+//! | `record.rs` | whether the recorded position can be right, where parity would not tell |
 //! | `run.rs` | going on, forwards or back, until the end or ^C |
 //! | `status.rs` | where it stands, and the command that goes on |
 
@@ -18,10 +19,11 @@ use crate::exit::{Exit, Failure};
 use crate::output::{Screen, name};
 
 mod backups;
+mod record;
 mod run;
 mod status;
 
-pub(crate) use backups::candidate;
+pub(crate) use backups::{candidate, fresh_file};
 pub(crate) use run::{go_on, restore, revert};
 pub(crate) use status::status;
 

@@ -37,6 +37,8 @@ pub(crate) fn go_on(args: &ContinueArgs, screen: Screen) -> Result<Exit, Failure
     };
     let question = format!("{} goes on: {}", going.title(), paths(&going));
     confirm(args.how.yes.into(), &question)?;
+    let mut going = going;
+    super::record::check(&mut going, &args.how, screen)?;
     let (going, ground) = prepare(going, &args.how, screen)?;
     run_on(going, Some(ground), &args.what, &args.how, screen)
 }
@@ -70,6 +72,8 @@ pub(crate) fn revert(args: &RevertArgs, screen: Screen) -> Result<Exit, Failure>
     };
     let question = format!("{} turns around and goes back: {}", going.title(), paths(&going));
     confirm(args.how.yes.into(), &question)?;
+    let mut going = going;
+    super::record::check(&mut going, &args.how, screen)?;
     let (mut going, ground) = prepare(going, &args.how, screen)?;
     let back = going.ongoing.way_back_needs_backup_file().map_err(|error| refused(&error))?;
     let ahead = going.ongoing.needs_backup_file();

@@ -1,0 +1,255 @@
+//! `reshape grow`: a plan, carried out.
+
+use kcopy::Device;
+use reshape::array::{Array, Mend};
+use reshape::assemble::Shapes;
+use reshape::exec::{At, ExecError, Performer, Tools};
+use reshape::machine::State;
+use reshape::metadata::Uuid;
+use reshape::plan::{Plan, Present, Step, plan};
+use serde::Serialize;
+
+use super::given::{Access, Given, failed, open_all};
+use super::going;
+use super::plan::{change, refused};
+use super::random::uuid;
+use super::range::Watch;
+use crate::args::array::{GrowArgs, PlanArgs};
+use crate::clock::{Epoch, date};
+use crate::confirm::confirm;
+use crate::exit::{Exit, Failure};
+use crate::output::{Phase, Screen, name};
+use crate::units::{Size, human};
+
+mod prove;
+mod words;
+
+use prove::Proof;
+
+#[derive(Debug, Serialize)]
+struct Report {
+    schema: u32,
+    finished: bool,
+    interrupted: bool,
+    /// The step that was under way when it was interrupted, from 0.
+    step: Option<usize>,
+    steps: usize,
+    array_bytes: u64,
+    seconds: f64,
+    /// SHA-256 of the content, before and after the same; null without `--prove`.
+    sha256: Option<String>,
+}
+
+pub(crate) fn run(args: &GrowArgs, screen: Screen) -> Result<Exit, Failure> {
+    if args.dry_run {
+        let asked = PlanArgs {
+            devices: args.devices.clone(),
+            change: args.change.clone(),
+            speed: Size(150_000_000),
+            measure: false,
+            json: args.json,
+        };
+        return super::plan::run(&asked, screen);
+    }
+    let mut given = Given::open(&args.devices, Access::Change, &args.mover)?;
+    if matches!(given.assembly.shapes, Shapes::Moving { .. }) {
+        return Err(Failure::refused("cannot change the array: a reshape is under way")
+            .hint("reshape continue finishes it, reshape revert takes it back"));
+    }
+    let mut disks = given.members.devices.clone();
+    let added = added(args, &mut given, &disks)?;
+    disks.extend(added.iter().cloned());
+    let mut present =
+        Present::read(&given.assembly, &given.members).map_err(|error| refused(&error))?;
+    for device in &added {
+        let size = kcopy::Sectors::from_bytes_floor(device.size());
+        present.add(device.path(), size).map_err(|error| refused(&error))?;
+    }
+    let wanted = change(&args.change, &present)?;
+    let plan = plan(&present, &wanted).map_err(|error| refused(&error))?;
+    let backup = backup_file(args, &plan, &disks)?;
+    confirm(args.yes.into(), &question(&given, &present, &plan))?;
+    let mut watch = Watch::begin(args.progress, screen, Phase::Reshape, 0)?;
+    if args.check_first {
+        check_first(&mut given, &mut watch)?;
+    }
+    let kept = plan.before.sectors().min(plan.after.sectors());
+    let proof = if args.prove { Some(Proof::of(&mut given, kept, &mut watch)?) } else { None };
+    let epoch = Epoch::begin();
+    let mut uuids = Vec::with_capacity(disks.len());
+    for _ in &disks {
+        uuids.push(uuid()?);
+    }
+    let work = Work { present: &present, plan: &plan, disks: &disks };
+    let ended = perform(&mut given, &work, (backup, &uuids), (args, &mut watch));
+    watch.finish();
+    let (state, at) = ended.map_err(|(error, at)| stopped(args, &plan, &error, at))?;
+    let sha256 = match (proof, state) {
+        (Some(proof), State::Finished) => Some(proof.compare(args, &disks, kept, &mut watch)?),
+        (Some(_) | None, _) => None,
+    };
+    let report = Report {
+        schema: 1,
+        finished: state == State::Finished,
+        interrupted: state != State::Finished,
+        step: (state != State::Finished).then_some(at),
+        steps: plan.steps.len(),
+        array_bytes: plan.after.sectors().get() * kcopy::SECTOR_SIZE,
+        seconds: epoch.seconds(),
+        sha256,
+    };
+    Ok(tell(args, screen, (&plan, &report)))
+}
+
+/// What is carried out.
+struct Work<'a> {
+    present: &'a Present,
+    plan: &'a Plan,
+    disks: &'a [Device],
+}
+
+type Ended = Result<(State, usize), (ExecError, usize)>;
+
+fn perform(
+    given: &mut Given,
+    work: &Work<'_>,
+    (backup, uuids): (Option<Device>, &[Uuid]),
+    (args, watch): (&GrowArgs, &mut Watch),
+) -> Ended {
+    let doubt = going::doubt(args.change.force);
+    let tools = Tools { backup, uuids, doubt, clock: date };
+    let mut step = 0;
+    let mut first = true;
+    let so_far = &mut |at: At| {
+        if first || at.step != step {
+            (step, first) = (at.step, false);
+            watch.phase(phase_of(work.plan.steps.get(at.step)), at.total);
+        }
+        watch.moved(at.done)
+    };
+    let plan = (work.present, work.plan);
+    let ended = Performer::new(&mut given.mover, plan, work.disks, tools).run(so_far);
+    match ended {
+        Ok(state) => Ok((state, step)),
+        Err(error) => Err((error, step)),
+    }
+}
+
+fn phase_of(step: Option<&Step>) -> Phase {
+    match step {
+        Some(Step::Rebuild(_)) => Phase::Rebuild,
+        Some(
+            Step::AddDisks(_)
+            | Step::RemoveBitmap
+            | Step::Takeover(_)
+            | Step::Restripe(_)
+            | Step::Resize(_)
+            | Step::ArraySize(_)
+            | Step::MakeBitmap,
+        )
+        | None => Phase::Reshape,
+    }
+}
+
+/// The disks of `--add`, claimed; none of them is a member, or holds another array.
+fn added(args: &GrowArgs, given: &mut Given, members: &[Device]) -> Result<Vec<Device>, Failure> {
+    let added = open_all(&args.change.add, Access::Change, args.mover.direct)?;
+    for device in &added {
+        let path = device.path();
+        if members.iter().any(|member| crate::cmd::target::overlap(member, device)) {
+            return Err(crate::cmd::target::Use::Write
+                .refused(path, "it is named as a member as well")
+                .hint("a spare that is there already needs no --add"));
+        }
+    }
+    super::rebuild::check_foreign(given, &added, args.change.force)?;
+    Ok(added)
+}
+
+fn backup_file(args: &GrowArgs, plan: &Plan, disks: &[Device]) -> Result<Option<Device>, Failure> {
+    if plan.backup_bytes() == 0 {
+        return Ok(None);
+    }
+    going::fresh_file(args.change.backup_file.as_deref(), disks, args.change.force).map(Some)
+}
+
+fn question(given: &Given, present: &Present, plan: &Plan) -> String {
+    let steps: Vec<String> =
+        plan.steps.iter().map(|step| format!("  {}", words::step(present, step))).collect();
+    let paths: Vec<String> = present.disks.iter().map(|disk| name(&disk.path)).collect();
+    format!(
+        "{} will be changed:\n{}\nall of these are written: {}",
+        given.title(),
+        steps.join("\n"),
+        paths.join(", ")
+    )
+}
+
+fn check_first(given: &mut Given, watch: &mut Watch) -> Result<(), Failure> {
+    let members = &given.members;
+    let array = Array::open(&given.assembly, &members.devices, &members.bad)
+        .map_err(|error| failed("check the array", &error))?;
+    watch.phase(Phase::Check, array.sectors().get() * kcopy::SECTOR_SIZE);
+    let report = array
+        .check(&mut given.mover, Mend::Report, &mut |done| watch.moved(done))
+        .map_err(|error| failed("check the array", &error))?;
+    if report.mismatch_sectors == 0 {
+        return Ok(());
+    }
+    let count = report.mismatch_sectors;
+    Err(Failure::failed(format!("stopped before anything was changed: {count} sectors of the array do not agree with their parity"))
+        .hint("reshape check shows where; reshape check --repair mends the parity"))
+}
+
+fn stopped(args: &GrowArgs, plan: &Plan, error: &ExecError, at: usize) -> Failure {
+    let failure = going::stopped(error);
+    let next = next_command(args, plan, at);
+    let hint = failure.hint.clone().unwrap_or_default();
+    failure.hint(format!("{hint}; to go on: {next}"))
+}
+
+/// How to go on after the step `at` was interrupted.
+fn next_command(args: &GrowArgs, plan: &Plan, at: usize) -> String {
+    let paths: Vec<String> =
+        args.devices.iter().chain(&args.change.add).map(|path| name(path)).collect();
+    let restripe = matches!(plan.steps.get(at), Some(Step::Restripe(_)));
+    let backup = match (&args.change.backup_file, plan.backup_bytes()) {
+        (Some(file), 1..) => format!(" --backup-file {}", name(file)),
+        (Some(_) | None, _) => String::new(),
+    };
+    let mut next = Vec::new();
+    if restripe {
+        next.push(format!("reshape continue {}{backup}", paths.join(" ")));
+    }
+    if !restripe || at + 1 < plan.steps.len() {
+        next.push("the same reshape grow, with the disks of --add among the members".to_owned());
+    }
+    next.join(", then ")
+}
+
+fn tell(args: &GrowArgs, screen: Screen, (plan, report): (&Plan, &Report)) -> Exit {
+    let exit = if report.finished { Exit::Done } else { Exit::Interrupted };
+    if args.json {
+        return screen.json(report, exit);
+    }
+    if let Some(at) = report.step {
+        screen.summary(&format!(
+            "stopped at a checkpoint; to go on: {}",
+            next_command(args, plan, at)
+        ));
+        return exit;
+    }
+    let after = &plan.after;
+    screen.summary(&format!(
+        "done: {} of {} members, {} {}, in {:.1} s",
+        after.level(),
+        after.raid_disks(),
+        human(report.array_bytes),
+        after.layout(),
+        report.seconds
+    ));
+    if let Some(sha256) = &report.sha256 {
+        screen.summary(&format!("proved: the content is the same as before, SHA-256 {sha256}"));
+    }
+    exit
+}
