@@ -339,6 +339,10 @@ enum Part<'a> {
 }
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod crashes;
+#[cfg(test)]
 pub(crate) mod film;
 #[cfg(test)]
 mod tests;

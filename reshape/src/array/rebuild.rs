@@ -1,6 +1,7 @@
 //! Rebuilding: a new device takes a slot that is empty, or a member that was being rebuilt is finished.
 //!
 //! ```text
+//!  0. in 0.90: the slot is empty, superblocks of all others
 //!  1. wipe superblocks of other versions on the newcomer; bitmap; flush
 //!  2. superblocks of all: the newcomer has the slot, good up to 0
 //!  3. spans of rows, computed from all others; every so often flush, then "good up to here"
@@ -16,7 +17,7 @@ use kcopy::{Extent, Job, Sectors};
 use smallvec::SmallVec;
 
 use super::rows::{Regenerate, Span};
-use super::session::Newcomer;
+use super::session::{Newcomer, set_failed};
 use super::{Array, ArrayError, Entry, Leg, Map, Session, View};
 use crate::geometry::{Geometry, On, Place};
 use crate::metadata::{Features, Role, Superblock, Timestamp, Version};
@@ -53,6 +54,7 @@ impl Session {
             return Err(ArrayError::SlotTaken { slot });
         }
         let component = view.geometry().component();
+        self.give_up(mover, now, slot, newcomer)?;
         let number = match self.record.entries().iter().find(|e| e.device.is_same(&newcomer.device))
         {
             // A spare of this array has its superblock already.
@@ -141,6 +143,27 @@ impl Session {
             Version::V0 => slot.get(),
             Version::V1(_) => self.record.free_number()?,
         })
+    }
+
+    /// In 0.90 a member is known by its slot. Whoever had this one is counted out before another
+    /// device goes by the same number: without "good up to" nothing else would tell them apart.
+    fn give_up(
+        &mut self,
+        mover: &mut Mover,
+        now: Timestamp,
+        slot: Slot,
+        newcomer: &Newcomer,
+    ) -> Result<(), ArrayError> {
+        let component = self.assembly.component.get();
+        // One that is too small will be refused, and then nothing is to have changed.
+        let fits = Version::V0.place(newcomer.size()).is_ok_and(|at| at.get() >= component);
+        let role = self.record.entries().first().and_then(|e| e.superblock.role_of(slot.get()));
+        let taken = role == Some(Role::Active(slot));
+        if taken && fits && self.assembly.version == Version::V0 {
+            let number = slot.get();
+            self.record.commit(mover, now, |superblock| set_failed(superblock, number, slot))?;
+        }
+        Ok(())
     }
 
     /// Gives a device a superblock of the array, in memory, and makes the device fit for it.

@@ -203,7 +203,7 @@ impl Session {
 }
 
 /// In 0.90 the slot itself gets a descriptor that says that nobody is there.
-fn set_failed(
+pub(super) fn set_failed(
     superblock: &mut Superblock,
     number: u32,
     slot: Slot,

@@ -153,10 +153,18 @@ fn recovering(superblock: &Superblock, freshest: &Superblock, slot: Slot) -> Opt
 }
 
 /// Whether a superblock one event behind knows nothing of the slot that the freshest gives its device:
-/// nothing on it counts, unless the slot is one that a reshape adds.
+/// nothing on it counts, unless the slot is one that a reshape adds, or that was appended.
+///
+/// Without a reshape, 0.90 gives a slot only to a device whose content is complete.
 pub(crate) fn was_elsewhere(superblock: &Superblock, freshest: &Superblock, slot: Slot) -> bool {
+    let complete = match (superblock, freshest.reshape()) {
+        (Superblock::V0(_), None) => true,
+        (Superblock::V0(_) | Superblock::V1(_), _) => before_the_append(superblock, freshest),
+    };
     let before = freshest.reshape().and_then(|reshape| reshape.raid_disks_old());
-    superblock.role() != Role::Active(slot) && before.is_none_or(|before| slot.get() < before)
+    superblock.role() != Role::Active(slot)
+        && before.is_none_or(|before| slot.get() < before)
+        && !complete
 }
 
 /// Whether a superblock one event behind is the one before the reshape that the freshest records,

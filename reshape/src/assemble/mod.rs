@@ -323,3 +323,6 @@ fn member_sizes(disks: u32, candidates: &[Candidate], members: &[Member]) -> Opt
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
