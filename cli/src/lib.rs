@@ -121,6 +121,7 @@ impl Program for args::array::Cli {
             Command::Continue(args) => cmd::array::going::go_on(&args, screen),
             Command::Restore(args) => cmd::array::going::restore(&args, screen),
             Command::Revert(args) => cmd::array::going::revert(&args, screen),
+            Command::Bitmap(args) => cmd::array::bitmap::run(&args, screen),
             Command::Layout(args) => cmd::array::layout::run(&args, screen),
             Command::Generate(args) => manual::generate(&manual::RESHAPE, &args.what),
         }

@@ -30,8 +30,8 @@ const PROGRAMS: [Program; 2] = [
         run: |arguments| reshape(arguments),
         golden: "reshape/",
         subcommands: &[
-            "examine", "detail", "create", "export", "import", "check", "rebuild", "plan", "grow",
-            "status", "continue", "restore", "revert", "demo", "layout",
+            "examine", "detail", "create", "export", "import", "check", "rebuild", "bitmap",
+            "plan", "grow", "status", "continue", "restore", "revert", "demo", "layout",
         ],
         option: "raid-devices",
     },

@@ -21,6 +21,8 @@ pub(crate) const RESHAPE: Manual = Manual {
         ("check", "Without changing anything:", "reshape check /dev/sd[bcd]1"),
         ("check", "In a script:", "reshape check --repair --yes --json m*.img"),
         ("rebuild", "A new third member:", "reshape rebuild /dev/sd[bc]1 --add /dev/sdd1"),
+        ("bitmap", "So that a crash costs less:", "reshape bitmap /dev/sd[bcd]1 internal"),
+        ("bitmap", "Without asking:", "reshape bitmap --yes m*.img none"),
         ("layout", "Parity on four members:", "reshape layout --level 5 --raid-devices 4"),
         ("layout", "Two far copies:", "reshape layout -l 10 -n 5 -p f2"),
         ("generate", "Into the current directory:", "reshape generate man --out ."),

@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use super::{GenerateArgs, Talk};
 
+mod bitmap;
 mod check;
 mod create;
 mod detail;
@@ -17,6 +18,7 @@ mod mover;
 mod plan;
 mod rebuild;
 
+pub(crate) use bitmap::BitmapArgs;
 pub(crate) use check::CheckArgs;
 pub(crate) use create::{CreateArgs, NewBitmap};
 pub(crate) use detail::DetailArgs;
@@ -66,6 +68,7 @@ pub(crate) enum Command {
     Import(ImportArgs),
     Check(CheckArgs),
     Rebuild(RebuildArgs),
+    Bitmap(BitmapArgs),
     Plan(PlanArgs),
     Grow(GrowArgs),
     Status(StatusArgs),

@@ -67,13 +67,14 @@ pub(crate) fn run(args: &CreateArgs, screen: Screen) -> Result<Exit, Failure> {
 }
 
 fn wanted(args: &CreateArgs) -> Result<Wanted, Failure> {
+    const WHAT: &str = "create the array";
     let level = args.level;
     let layout = args.layout.as_deref().map(|name| Layout::parse(level, name));
     let layout = layout.transpose().map_err(|error| {
         let message = format!("cannot create the array: {error}");
         Failure::refused(message).hint("reshape layout draws those that there are")
     })?;
-    let bitmap = match (args.bitmap, sectors("--bitmap-chunk", args.bitmap_chunk)?) {
+    let bitmap = match (args.bitmap, sectors(WHAT, "--bitmap-chunk", args.bitmap_chunk)?) {
         (array::NewBitmap::Internal, chunk) => NewBitmap::Internal(chunk),
         (array::NewBitmap::None, None) => NewBitmap::None,
         (array::NewBitmap::None, Some(_)) => {
@@ -83,15 +84,15 @@ fn wanted(args: &CreateArgs) -> Result<Wanted, Failure> {
             .hint("add --bitmap internal"));
         }
     };
-    let offset = sectors("--data-offset", args.data_offset)?;
+    let offset = sectors(WHAT, "--data-offset", args.data_offset)?;
     Ok(Wanted {
         version: args.metadata,
         level,
         layout,
-        chunk: sectors("--chunk", args.chunk)?,
+        chunk: sectors(WHAT, "--chunk", args.chunk)?,
         raid_devices: args.raid_devices,
         spare_devices: args.spare_devices,
-        component: sectors("--size", args.size)?,
+        component: sectors(WHAT, "--size", args.size)?,
         data_offset: offset.map(|offset| Sector::new(offset.get())),
         bitmap,
         name: args.name.clone(),
@@ -101,10 +102,15 @@ fn wanted(args: &CreateArgs) -> Result<Wanted, Failure> {
     })
 }
 
-fn sectors(option: &str, size: Option<KibSize>) -> Result<Option<Sectors>, Failure> {
+/// An option's size in sectors; `verb` is what it is for.
+pub(super) fn sectors(
+    verb: &str,
+    option: &str,
+    size: Option<KibSize>,
+) -> Result<Option<Sectors>, Failure> {
     let Some(KibSize(bytes)) = size else { return Ok(None) };
     if !bytes.is_multiple_of(kcopy::SECTOR_SIZE) {
-        let message = format!("cannot create the array: {option} of {bytes} bytes");
+        let message = format!("cannot {verb}: {option} of {bytes} bytes");
         return Err(Failure::refused(message).hint("give whole sectors of 512 bytes"));
     }
     Ok(Some(Sectors::new(bytes / kcopy::SECTOR_SIZE)))

@@ -65,16 +65,17 @@ pub(crate) fn open_all(
 ) -> Result<Vec<Device>, Failure> {
     let mut devices: Vec<Device> = Vec::with_capacity(paths.len());
     for path in paths {
-        let device = match access {
-            Access::Look => open_source(path, direct)?,
-            Access::Change => open_destination(path, true, direct)?,
-        };
+        let device = open_source(path, direct)?;
         if let Some(other) = devices.iter().find(|other| overlap(other, &device)) {
             return Err(twice(other.path(), path));
         }
         devices.push(device);
     }
-    Ok(devices)
+    match access {
+        Access::Look => Ok(devices),
+        // Claimed for us alone: one that is named twice would be in use by ourselves.
+        Access::Change => paths.iter().map(|path| open_destination(path, true, direct)).collect(),
+    }
 }
 
 fn twice(one: &Path, other: &Path) -> Failure {
@@ -182,6 +183,7 @@ fn hint(error: &ArrayError) -> &'static str {
         }
         ArrayError::Record(RecordError::TableFull { .. }) => "leave failed devices out",
         ArrayError::Record(_) => "run reshape detail: it says what the members know now",
+        ArrayError::Change(_) => "reshape detail and reshape examine show what the array has",
         ArrayError::Move(MoveError::Cancelled) => "run the same command again",
         ArrayError::Move(_) => "see what the kernel log says about the device (dmesg)",
         ArrayError::Misplaced(_) | ArrayError::Inconsistent | _ => {

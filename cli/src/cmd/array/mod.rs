@@ -5,6 +5,7 @@ use std::fmt::Write;
 use reshape::metadata::{Uuid, Version};
 
 mod backup;
+pub(crate) mod bitmap;
 pub(crate) mod check;
 pub(crate) mod create;
 pub(crate) mod demo;

@@ -1,5 +1,7 @@
 //! `reshape rebuild`: members for slots that have none.
 
+use std::path::PathBuf;
+
 use kcopy::Device;
 use reshape::array::{ArrayError, DeviceReader, Force, Newcomer, Session};
 use reshape::assemble::{Member, MemberState};
@@ -13,7 +15,7 @@ use super::random::uuid;
 use super::range::Watch;
 use crate::args::array::RebuildArgs;
 use crate::clock::{Epoch, date};
-use crate::cmd::target::{Use, overlap};
+use crate::cmd::target::Use;
 use crate::confirm::confirm;
 use crate::exit::{Exit, Failure};
 use crate::output::{Phase, Screen, name};
@@ -51,9 +53,12 @@ enum How {
 }
 
 pub(crate) fn run(args: &RebuildArgs, screen: Screen) -> Result<Exit, Failure> {
+    let all: Vec<PathBuf> = args.devices.iter().chain(&args.add).cloned().collect();
+    // That none is named twice is seen before they are claimed.
+    drop(open_all(&all, Access::Look, args.mover.direct)?);
     let mut given = Given::open(&args.devices, Access::Change, &args.mover)?;
     let added = open_all(&args.add, Access::Change, args.mover.direct)?;
-    check_added(args, &mut given, &added)?;
+    check_foreign(&mut given, &added, args.force)?;
     let force = if args.force { Force::Yes } else { Force::No };
     let mut session = Session::open(&given.assembly, &given.members, force)
         .map_err(|error| refused("rebuild", &error))?;
@@ -85,20 +90,7 @@ pub(crate) fn run(args: &RebuildArgs, screen: Screen) -> Result<Exit, Failure> {
     Ok(tell(args, screen, &given, (&rebuilt, end, epoch.seconds())))
 }
 
-/// A device that is added must be no member, and hold no other array unless `--force` says so.
-fn check_added(args: &RebuildArgs, given: &mut Given, added: &[Device]) -> Result<(), Failure> {
-    for device in added {
-        let path = device.path();
-        if given.members.devices.iter().any(|member| overlap(member, device)) {
-            return Err(Use::Write
-                .refused(path, "it is named as a member as well")
-                .hint("name it once: a spare among the members is used without --add"));
-        }
-    }
-    check_foreign(given, added, args.force)
-}
-
-/// A device that holds another array is only taken if `force` says so.
+/// A device that is added must hold no other array unless `--force` says so.
 pub(crate) fn check_foreign(
     given: &mut Given,
     added: &[Device],

@@ -1,0 +1,74 @@
+//! `reshape bitmap`: a write-intent bitmap comes or goes.
+
+use reshape::array::{ArrayError, Force, Session};
+use serde::Serialize;
+
+use super::create::sectors;
+use super::given::{Access, Given, failed, refused};
+use crate::args::array::{BitmapArgs, NewBitmap};
+use crate::clock::date;
+use crate::confirm::confirm;
+use crate::exit::{Exit, Failure};
+use crate::output::{Screen, name};
+use crate::units::human;
+
+#[derive(Debug, Serialize)]
+struct Report {
+    schema: u32,
+    /// What the array has now: `internal` or `none`.
+    bitmap: &'static str,
+    /// What one bit stands for.
+    bitmap_chunk_bytes: Option<u64>,
+}
+
+pub(crate) fn run(args: &BitmapArgs, screen: Screen) -> Result<Exit, Failure> {
+    let chunk = sectors("change the bitmap", "--bitmap-chunk", args.bitmap_chunk)?;
+    if chunk.is_some() && args.bitmap == NewBitmap::None {
+        return Err(Failure::refused("cannot change the bitmap: --bitmap-chunk without a bitmap")
+            .hint("leave it out, or say internal"));
+    }
+    let mut given = Given::open(&args.devices, Access::Change, &args.mover)?;
+    let force = if args.force { Force::Yes } else { Force::No };
+    let mut session = Session::open(&given.assembly, &given.members, force)
+        .map_err(|error| refused("change the bitmap", &error))?;
+    confirm(args.yes.into(), &question(args, &given))?;
+    let report = match args.bitmap {
+        NewBitmap::Internal => {
+            let chunk = session.add_bitmap(&mut given.mover, date(), chunk);
+            let chunk = chunk.map_err(|error| not_changed(&error))?;
+            let bytes = chunk.get() * kcopy::SECTOR_SIZE;
+            Report { schema: 1, bitmap: "internal", bitmap_chunk_bytes: Some(bytes) }
+        }
+        NewBitmap::None => {
+            let removed = session.remove_bitmap(&mut given.mover, date());
+            removed.map_err(|error| not_changed(&error))?;
+            Report { schema: 1, bitmap: "none", bitmap_chunk_bytes: None }
+        }
+    };
+    if args.json {
+        return Ok(screen.json(&report, Exit::Done));
+    }
+    let title = given.title();
+    screen.summary(&match report.bitmap_chunk_bytes {
+        Some(bytes) => format!("{title} has a bitmap now, one bit for each {}", human(bytes)),
+        None => format!("{title} has no bitmap any more"),
+    });
+    Ok(Exit::Done)
+}
+
+/// What does not go together is found out before anything is written.
+fn not_changed(error: &ArrayError) -> Failure {
+    if matches!(error, ArrayError::Change(_)) {
+        return refused("change the bitmap", error);
+    }
+    failed("change the bitmap", error)
+}
+
+fn question(args: &BitmapArgs, given: &Given) -> String {
+    let what = match args.bitmap {
+        NewBitmap::Internal => "a bitmap will be written beside the superblocks",
+        NewBitmap::None => "the bitmap will be taken out",
+    };
+    let paths: Vec<String> = args.devices.iter().map(|path| name(path)).collect();
+    format!("{what} of the {} ({})", given.title(), paths.join(", "))
+}
