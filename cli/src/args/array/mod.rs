@@ -17,6 +17,7 @@ mod layout;
 mod mover;
 mod plan;
 mod rebuild;
+mod salvage;
 
 pub(crate) use bitmap::BitmapArgs;
 pub(crate) use check::CheckArgs;
@@ -33,6 +34,7 @@ pub(crate) use layout::LayoutArgs;
 pub(crate) use mover::MoverArgs;
 pub(crate) use plan::{Bitmap, ChangeArgs, PlanArgs};
 pub(crate) use rebuild::RebuildArgs;
+pub(crate) use salvage::SalvageArgs;
 
 /// Shown at the end of the long help.
 const AFTER: &str = "\
@@ -75,6 +77,7 @@ pub(crate) enum Command {
     Continue(ContinueArgs),
     Restore(RestoreArgs),
     Revert(RevertArgs),
+    Salvage(SalvageArgs),
     Layout(LayoutArgs),
     Demo(DemoArgs),
     #[command(hide = true)]

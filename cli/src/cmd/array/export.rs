@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::backup::{self, Wanted};
 use super::given::{Access, Given, failed, refused};
 use super::range::{Watch, is_block, range};
+use crate::args::Direct;
 use crate::args::array::ExportArgs;
 use crate::clock::Epoch;
 use crate::cmd::copy::rate;
@@ -58,7 +59,8 @@ pub(crate) fn run(args: &ExportArgs, screen: Screen) -> Result<Exit, Failure> {
     warn(&given, screen);
     let range = range("export", array.sectors(), args.offset, args.count, None)?;
     let bytes = range.sectors.get() * kcopy::SECTOR_SIZE;
-    let target = if to_pipe { None } else { Some(file(&given, args, bytes)?) };
+    let target =
+        if to_pipe { None } else { Some(file(&given, &args.to, args.mover.direct, bytes)?) };
     let mut watch = Watch::begin(args.progress, screen, Phase::Export, bytes)?;
     let epoch = Epoch::begin();
     let flush = !args.no_flush && target.is_some();
@@ -129,10 +131,14 @@ fn warn(given: &Given, screen: Screen) {
 }
 
 /// The file or device that gets the content, as long as that is.
-fn file(given: &Given, args: &ExportArgs, bytes: u64) -> Result<Device, Failure> {
-    let path = &args.to;
+pub(super) fn file(
+    given: &Given,
+    path: &Path,
+    direct: Direct,
+    bytes: u64,
+) -> Result<Device, Failure> {
     if path.exists() {
-        let device = open_source(path, args.mover.direct)?;
+        let device = open_source(path, direct)?;
         if let Some(member) = given.has(&device) {
             let member = name(member.path());
             let cause = if member == name(path) {
@@ -143,17 +149,17 @@ fn file(given: &Given, args: &ExportArgs, bytes: u64) -> Result<Device, Failure>
             return Err(Use::Write.refused(path, &cause).hint("export to another file or device"));
         }
         if is_block(&device) {
-            let (has, path) = (device.size(), path.as_path());
+            let has = device.size();
             if has < bytes {
                 let cause = format!("it has {}, not {}", exact(has), exact(bytes));
                 return Err(Use::Write.refused(path, &cause).hint("export less with --count"));
             }
-            return open_destination(path, false, args.mover.direct);
+            return open_destination(path, false, direct);
         }
-        drop(open_destination(path, false, args.mover.direct)?);
+        drop(open_destination(path, false, direct)?);
     }
     create(path, bytes)?;
-    open_destination(path, false, args.mover.direct)
+    open_destination(path, false, direct)
 }
 
 /// Makes an empty file of that length: what is not written reads as zeros.

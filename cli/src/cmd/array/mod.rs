@@ -21,6 +21,7 @@ pub(crate) mod plan;
 mod random;
 mod range;
 pub(crate) mod rebuild;
+pub(crate) mod salvage;
 
 /// What a line of `mdadm.conf` says about an array.
 struct ConfLine<'a> {

@@ -1,0 +1,50 @@
+//! `reshape salvage`
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
+use super::MoverArgs;
+use crate::args::Progress;
+
+const AFTER: &str = "\
+The recorded position of an interrupted reshape may be wrong, or differ between the members: whoever \
+goes on from there destroys what is still there. This command reads everything and tells where the \
+reshape has really come to, what speaks for that, and what is lost. It writes nothing, except:
+
+--to writes the content to a file, wherever it stands on the members. Sectors that are lost are listed \
+and are zeros in a new file. --yes records the position that was found on all members, so that reshape \
+continue and mdadm can go on from there.
+
+The exit code is 0 only if nothing is lost and the evidence is clear.
+
+Examples:
+  reshape salvage /dev/sd[bcde]1
+  reshape salvage m*.img --backup-file grow.backup --to content.img
+  reshape salvage --yes /dev/sd[bcde]1 && reshape continue /dev/sd[bcde]1";
+
+/// Find out where an interrupted reshape really stopped, and save what there is
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = AFTER)]
+pub(crate) struct SalvageArgs {
+    /// Members of the array, in any order
+    #[arg(value_name = "DEV", required = true, value_hint = ValueHint::AnyPath)]
+    pub(crate) devices: Vec<PathBuf>,
+    /// Backup file of the reshape
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) backup_file: Option<PathBuf>,
+    /// File or block device that gets the content
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub(crate) to: Option<PathBuf>,
+    /// Record the position that was found on all members
+    #[arg(short = 'R', long, visible_alias = "run")]
+    pub(crate) yes: bool,
+    /// How progress is told, on standard error
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) progress: Progress,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) mover: MoverArgs,
+}

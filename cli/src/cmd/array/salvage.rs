@@ -1,0 +1,424 @@
+//! `reshape salvage`: where an interrupted reshape really stopped, and what of the content there is.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use kcopy::{Device, SECTOR_SIZE};
+use reshape::array::{ArrayError, Range, Target};
+use reshape::assemble::Shapes;
+use reshape::geometry::Geometry;
+use reshape::metadata::Direction;
+use reshape::mover::MoveError;
+use reshape::salvage::{BackupNote, Counts, Finding, Judged, SalvageError, Verdict, find, record};
+use serde::Serialize;
+
+use super::export::file;
+use super::given::{Access, Given, failed, refused};
+use super::range::Watch;
+use crate::args::Direct;
+use crate::args::array::SalvageArgs;
+use crate::clock::date;
+use crate::cmd::target::{Use, open_source};
+use crate::exit::{Exit, Failure};
+use crate::output::{Phase, Screen, name};
+use crate::units::human;
+
+/// Ranges that are named for people; JSON has all of them.
+const NAMED: usize = 16;
+
+#[derive(Debug, Serialize)]
+struct Report {
+    schema: u32,
+    verdict: &'static str,
+    direction: &'static str,
+    /// What each member records, in sectors of the array.
+    claims: Vec<ClaimReport>,
+    recorded_sector: u64,
+    /// The front lies between these.
+    front_sectors: [u64; 2],
+    resume_sector: u64,
+    /// Whether that position can be recorded.
+    recordable: bool,
+    evidence: EvidenceReport,
+    backups: Vec<BackupReport>,
+    lost: Vec<RangeReport>,
+    /// Those of `lost` of which it cannot be told whether they are.
+    open: Vec<RangeReport>,
+    /// Computed from parity, as members are torn against each other.
+    computed: Vec<RangeReport>,
+    /// Taken from backups.
+    from_backup: Vec<RangeReport>,
+    /// Members could not deliver it; it was taken from elsewhere.
+    recovered: Vec<RangeReport>,
+    exported_bytes: Option<u64>,
+    position_recorded: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct ClaimReport {
+    path: String,
+    position_sector: Option<u64>,
+    events: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct EvidenceReport {
+    /// Units of 4 KiB.
+    new_rows: CountsReport,
+    old_rows: CountsReport,
+    at_both_places: u64,
+    told_by_backups: u64,
+    torn_rows: u64,
+    contradicting: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct CountsReport {
+    verified: u64,
+    unknown: u64,
+    contradicting: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct BackupReport {
+    path: String,
+    verdict: String,
+}
+
+#[derive(Debug, Serialize)]
+struct RangeReport {
+    start_sector: u64,
+    sectors: u64,
+}
+
+/// What was done beside looking.
+#[derive(Debug, Default)]
+struct Done {
+    exported: Option<u64>,
+    /// What no member could deliver though it is there.
+    unreadable: Vec<Range>,
+    recovered: Vec<Range>,
+    recorded: bool,
+}
+
+pub(crate) fn run(args: &SalvageArgs, screen: Screen) -> Result<Exit, Failure> {
+    let access = if args.yes { Access::Change } else { Access::Look };
+    let mut given = Given::open(&args.devices, access, &args.mover)?;
+    let backups = backups(args, &given)?;
+    let Shapes::Moving { old, new, .. } = given.assembly.shapes.clone() else {
+        return Err(not_found(&SalvageError::NotReshaping));
+    };
+    // Everything is read at its old and at its new place, and as rows of the members.
+    let content = old.sectors().min(new.sectors()).get();
+    let bytes = (content + new.component().get()) * SECTOR_SIZE;
+    let mut watch = Watch::begin(args.progress, screen, Phase::Check, bytes)?;
+    let (mover, assembly) = (&mut given.mover, &given.assembly);
+    let moved = &mut |done| watch.moved(done);
+    let found = find(mover, &given.members, assembly, &backups, moved);
+    watch.finish();
+    let finding = match found {
+        Ok(finding) => finding,
+        Err(SalvageError::Array(ArrayError::Move(MoveError::Cancelled))) => {
+            screen.problem("interrupted: nothing was written");
+            return Ok(Exit::Interrupted);
+        }
+        Err(error) => return Err(not_found(&error)),
+    };
+    let mut done = Done::default();
+    if !args.json {
+        screen.result(&text(&given, (&old, &new), &finding), Exit::Done);
+    }
+    if let Some(to) = &args.to {
+        export(args, screen, &mut given, &finding, (to, &mut done))?;
+    }
+    if args.yes {
+        put_right(&mut given, &finding)?;
+        done.recorded = true;
+    }
+    Ok(tell(args, screen, &given, &finding, &done))
+}
+
+fn backups(args: &SalvageArgs, given: &Given) -> Result<Vec<Device>, Failure> {
+    let Some(path) = &args.backup_file else { return Ok(Vec::new()) };
+    let device = open_source(path, Direct::Auto)?;
+    if given.has(&device).is_some() {
+        return Err(Use::Read
+            .refused(path, "it is a member of the array")
+            .hint("a backup on a spare is found by itself"));
+    }
+    Ok(vec![device])
+}
+
+fn not_found(error: &SalvageError) -> Failure {
+    match error {
+        SalvageError::Array(error) => refused("salvage the array", error),
+        SalvageError::NotReshaping => {
+            Failure::refused(format!("cannot salvage the array: {error}"))
+                .hint("reshape check reads all of it and compares; reshape export saves it")
+        }
+        SalvageError::NotRecordable | SalvageError::NotSure | SalvageError::Record(_) | _ => {
+            Failure::refused(format!("cannot salvage the array: {error}"))
+                .hint("reshape examine shows what the superblocks say")
+        }
+    }
+}
+
+/// Writes the content to a file.
+fn export(
+    args: &SalvageArgs,
+    screen: Screen,
+    given: &mut Given,
+    finding: &Finding,
+    (to, done): (&Path, &mut Done),
+) -> Result<(), Failure> {
+    let sectors = finding.content.sectors().get();
+    let bytes = sectors * SECTOR_SIZE;
+    let device = file(given, to, args.mover.direct, bytes)?;
+    let target = Target::Device { device: device.clone(), offset: 0 };
+    let mut watch = Watch::begin(args.progress, screen, Phase::Export, bytes)?;
+    let moved = &mut |done| watch.moved(done);
+    let mover = &mut given.mover;
+    let read = finding.content.read_to(mover, Range::new(0, sectors), &target, moved);
+    let read = read.and_then(|report| {
+        watch.phase(Phase::Flush, bytes);
+        mover.flush(&[&device])?;
+        Ok(report)
+    });
+    watch.finish();
+    let report = read.map_err(|error| failed("export the content", &error))?;
+    done.exported = Some(bytes);
+    let known = |range: &Range| finding.lost.contains(range);
+    done.unreadable = report.unreadable.into_iter().filter(|range| !known(range)).collect();
+    done.recovered = report.recovered;
+    Ok(())
+}
+
+fn put_right(given: &mut Given, finding: &Finding) -> Result<(), Failure> {
+    let (mover, members) = (&mut given.mover, &given.members);
+    let put = record(mover, members, &given.assembly, finding, date());
+    put.map_err(|error| match error {
+        SalvageError::Record(error) => {
+            Failure::failed(format!("cannot record the position: {error}"))
+                .hint("run the same command again: the members may record different positions now")
+        }
+        SalvageError::Array(error) => failed("record the position", &error),
+        SalvageError::NotRecordable | SalvageError::NotSure | SalvageError::NotReshaping | _ => {
+            Failure::refused(format!("cannot record the position: {error}"))
+                .hint("--to writes the content to a file")
+        }
+    })
+}
+
+/// `raid5, 4 members, chunks of 64 KiB`
+fn shape(geometry: &Geometry) -> String {
+    let chunk = human(geometry.chunk().get() * SECTOR_SIZE);
+    format!(
+        "{} {}, {} members, chunks of {chunk}",
+        geometry.level(),
+        geometry.layout(),
+        geometry.raid_disks()
+    )
+}
+
+fn text(given: &Given, (old, new): (&Geometry, &Geometry), finding: &Finding) -> String {
+    let mut text = String::new();
+    let mut line = |what: &str, value: &str| {
+        let _ = writeln!(text, "{what:>12}  {value}");
+    };
+    line("array", &given.title());
+    line("from", &shape(old));
+    line("to", &shape(new));
+    line("goes", direction(finding.direction));
+    for claim in &finding.claims {
+        let member = given.members.devices.get(claim.candidate);
+        let member = member.map(|device| name(device.path())).unwrap_or_default();
+        let position = claim.position.map_or_else(|| "no reshape".to_owned(), |p| p.to_string());
+        line("recorded", &format!("{member}: {position} (event {})", claim.events));
+    }
+    let (first, last) = (finding.front.start().get(), finding.front.end().get());
+    let front = if first == last {
+        format!("the front is at array sector {first}")
+    } else {
+        format!("the front is between the array sectors {first} and {last}")
+    };
+    line("found", &front);
+    line("go on from", &finding.resume.to_string());
+    let seen = &finding.witnesses;
+    line("new rows", &counts(seen.new_rows));
+    line("old rows", &counts(seen.old_rows));
+    line("agreement", &format!("{} stand at both places", human(seen.agreeing * 4096)));
+    if seen.torn > 0 {
+        line("torn", &format!("{} rows verify as neither: members differ", seen.torn));
+    }
+    if seen.contradicting > 0 {
+        line("against", &format!("{} observations contradict this front", seen.contradicting));
+    }
+    for backup in &finding.backups {
+        line("backup", &format!("{}: {}", name(&backup.path), judged(backup)));
+    }
+    for (what, ranges) in
+        [("computed", finding.content.computed()), ("from backup", finding.content.saved())]
+    {
+        if !ranges.is_empty() {
+            line(what, &sectors(&ranges));
+        }
+    }
+    line("lost", &if finding.lost.is_empty() { "nothing".into() } else { sectors(&finding.lost) });
+    if !finding.open.is_empty() {
+        line("", &format!("of these it cannot be told: {}", sectors(&finding.open)));
+    }
+    line("verdict", verdict_text(finding));
+    text
+}
+
+fn counts(counts: Counts) -> String {
+    let Counts { verified, unknown, contradicting } = counts;
+    format!("{verified} verified, {unknown} tell nothing, {contradicting} contradict")
+}
+
+/// `768 sectors: 128 to 255, …`
+fn sectors(ranges: &[Range]) -> String {
+    let all: u64 = ranges.iter().map(|range| range.sectors.get()).sum();
+    let named = ranges.iter().take(NAMED);
+    let named: Vec<String> = named
+        .map(|range| format!("{} to {}", range.start.get(), range.end().saturating_sub(1)))
+        .collect();
+    let more = ranges.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{all} sectors: {}{more}", named.join(", "))
+}
+
+const fn direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Forwards => "forwards",
+        Direction::Backwards => "backwards",
+    }
+}
+
+fn judged(note: &BackupNote) -> String {
+    match &note.judged {
+        Judged::Believed { sections } => format!("believed, holds {}", sectors(sections)),
+        Judged::Empty => "nothing was saved in it".to_owned(),
+        Judged::Foreign => "of another array, not used".to_owned(),
+        Judged::Contradicts => "holds something else than the members, not used".to_owned(),
+        Judged::Unsure { seconds } => {
+            let when = if *seconds < 0 { "before" } else { "after" };
+            let seconds = seconds.unsigned_abs();
+            format!("written {seconds} s {when} the superblocks, not used")
+        }
+        Judged::Damaged => "its data is not what was saved, not used".to_owned(),
+        Judged::Unreadable(error) => error.to_string(),
+    }
+}
+
+const fn verdict(finding: &Finding) -> &'static str {
+    match finding.verdict {
+        Verdict::AsRecorded => "as_recorded",
+        Verdict::Found => "found",
+        Verdict::Ambiguous => "ambiguous",
+        Verdict::Lost => "lost",
+    }
+}
+
+fn verdict_text(finding: &Finding) -> &'static str {
+    match finding.verdict {
+        Verdict::AsRecorded => "the recorded position is right, and all content is there",
+        Verdict::Found if finding.is_recordable() => {
+            "the record is wrong or incomplete; the front was found, and all content is there"
+        }
+        Verdict::Found => {
+            "the members are torn against each other; all content is there, but no position reads it"
+        }
+        Verdict::Ambiguous => "the evidence allows several fronts: nothing is sure",
+        Verdict::Lost => "some content is on no member",
+    }
+}
+
+fn ranges(ranges: &[Range]) -> Vec<RangeReport> {
+    let report = |range: &Range| RangeReport {
+        start_sector: range.start.get(),
+        sectors: range.sectors.get(),
+    };
+    ranges.iter().map(report).collect()
+}
+
+fn tell(args: &SalvageArgs, screen: Screen, given: &Given, finding: &Finding, done: &Done) -> Exit {
+    let whole = finding.is_whole() && done.unreadable.is_empty();
+    let exit = if whole { Exit::Done } else { Exit::Failed };
+    if args.json {
+        return screen.json(&report(given, finding, done), exit);
+    }
+    for range in done.unreadable.iter().take(NAMED) {
+        let (start, sectors) = (range.start.get(), range.sectors.get());
+        screen.problem(&format!("cannot read {sectors} sectors of the array from {start} on"));
+    }
+    if let (Some(bytes), Some(to)) = (done.exported, &args.to) {
+        screen.summary(&format!("exported {} to {}", human(bytes), name(to)));
+    }
+    if done.recorded {
+        screen.summary(&format!("recorded {} on all members", finding.resume));
+    }
+    match finding.verdict {
+        Verdict::Found if !done.recorded && finding.is_recordable() => {
+            screen.hint("--yes records the position; then reshape continue goes on from there");
+        }
+        Verdict::AsRecorded if !done.recorded => screen.hint("reshape continue goes on"),
+        Verdict::Found | Verdict::Ambiguous | Verdict::Lost if done.exported.is_none() => {
+            screen.hint("--to writes what there is to a file");
+        }
+        Verdict::AsRecorded | Verdict::Found | Verdict::Ambiguous | Verdict::Lost => {}
+    }
+    exit
+}
+
+fn report(given: &Given, finding: &Finding, done: &Done) -> Report {
+    let path = |index: usize| {
+        let device = given.members.devices.get(index);
+        device.map(|device| name(device.path())).unwrap_or_default()
+    };
+    let counts = |Counts { verified, unknown, contradicting }| CountsReport {
+        verified,
+        unknown,
+        contradicting,
+    };
+    let seen = finding.witnesses;
+    let unreadable = finding.lost.iter().chain(&done.unreadable).copied().collect::<Vec<_>>();
+    Report {
+        schema: 1,
+        verdict: verdict(finding),
+        direction: direction(finding.direction),
+        claims: finding
+            .claims
+            .iter()
+            .map(|claim| ClaimReport {
+                path: path(claim.candidate),
+                position_sector: claim.position.map(|position| position.get()),
+                events: claim.events,
+            })
+            .collect(),
+        recorded_sector: finding.recorded.get(),
+        front_sectors: [finding.front.start().get(), finding.front.end().get()],
+        resume_sector: finding.resume.get(),
+        recordable: finding.is_recordable(),
+        evidence: EvidenceReport {
+            new_rows: counts(seen.new_rows),
+            old_rows: counts(seen.old_rows),
+            at_both_places: seen.agreeing,
+            told_by_backups: seen.saved,
+            torn_rows: seen.torn,
+            contradicting: seen.contradicting,
+        },
+        backups: finding
+            .backups
+            .iter()
+            .map(|note| BackupReport { path: name(&note.path), verdict: judged(note) })
+            .collect(),
+        lost: ranges(&unreadable),
+        open: ranges(&finding.open),
+        computed: ranges(&finding.content.computed()),
+        from_backup: ranges(&finding.content.saved()),
+        recovered: ranges(&done.recovered),
+        exported_bytes: done.exported,
+        position_recorded: done.recorded,
+    }
+}

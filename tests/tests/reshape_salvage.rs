@@ -1,0 +1,58 @@
+//! `reshape salvage`: what it says, writes and leaves alone.
+
+use tests::members::Members;
+
+#[test]
+fn wrong_record_is_told_and_nothing_is_written_until_it_is_asked_for() {
+    let members = Members::amid("r5-chunk-64to128.early");
+    let before = members.state();
+    let report = members.reshape("salvage ALL --json").expect_code(0).json();
+    assert_eq!(report["schema"], 1);
+    assert_eq!(report["verdict"], "found");
+    assert_eq!(report["recorded_sector"], 0);
+    assert_eq!(report["front_sectors"], serde_json::json!([5376, 5376]));
+    assert_eq!(report["recordable"], true);
+    assert_eq!(report["lost"], serde_json::json!([]));
+    let done = members.reshape("salvage ALL").expect_code(0);
+    assert!(done.stdout.contains("all content is there"), "{}", done.stdout);
+    assert!(done.stderr.contains("--yes records the position"), "{}", done.stderr);
+    members.reshape("salvage ALL --to out").expect_code(0);
+    members.expect_content("out", 0, members.sectors());
+    assert_eq!(members.state(), before, "a looking command wrote");
+    members.reshape("salvage ALL --yes").expect_code(0);
+    let report = members.reshape("salvage ALL --json").expect_code(0).json();
+    assert_eq!(report["verdict"], "as_recorded");
+    members.reshape("export ALL --to again").expect_code(0);
+    members.expect_content("again", 0, members.sectors());
+}
+
+#[test]
+fn what_is_lost_is_named_and_the_code_is_1() {
+    let members = Members::amid("r5-chunk-64to128.remid");
+    let report = members.reshape("salvage ALL --json --to out").expect_code(1).json();
+    assert_eq!(report["verdict"], "lost");
+    assert_eq!(report["lost"], serde_json::json!([{ "start_sector": 0, "sectors": 23808 }]));
+    let done = members.reshape("salvage ALL").expect_code(1);
+    assert!(done.stdout.contains("23808 sectors: 0 to 23807"), "{}", done.stdout);
+}
+
+#[test]
+fn torn_members_are_exported_and_their_position_is_not_recorded() {
+    let members = Members::amid("r5-3to4.crit3");
+    let before = members.state();
+    members.reshape("salvage ALL --to out").expect_code(0);
+    members.expect_content("out", 0, members.sectors());
+    let done = members.reshape("salvage ALL --yes").expect_code(2);
+    assert!(done.stderr.contains("torn against each other"), "{}", done.stderr);
+    assert!(done.stderr.contains("hint: --to"), "{}", done.stderr);
+    assert_eq!(members.state(), before, "something was written");
+}
+
+#[test]
+fn array_at_rest_has_nothing_to_salvage() {
+    let members = Members::of("raid5-left-symmetric");
+    let done = members.reshape("salvage ALL").expect_code(2);
+    assert!(done.stderr.contains("no reshape is recorded"), "{}", done.stderr);
+    let done = members.reshape("salvage ALL --to m0").expect_code(2);
+    assert!(!done.stderr.is_empty());
+}
