@@ -51,6 +51,35 @@ fn a_bitmap_of_a_degraded_array_begins_all_dirty() {
 }
 
 #[test]
+fn a_bitmap_that_is_larger_than_the_room_kept_for_it_goes_elsewhere() {
+    // A bit for each 4 KiB of 300 MiB: 12 KiB, where 4 are kept.
+    let component = Some(Sectors::new(300 << 11));
+    let chunk = Some(Sectors::new(8));
+    for version in EVERY {
+        let wanted = Wanted { component, ..wanted(version, Level::Raid1, 2) };
+        let bench = Bench::on(&DiskOptions::new(512 << 20), &wanted);
+        let mut mover = bench.mover();
+        bench.session(&mut mover).add_bitmap(&mut mover, now(), chunk).expect("added");
+        bench.expect_content(version.name());
+        let (_, members) = bench.read(&mut mover);
+        for candidate in &members.candidates {
+            let superblock = &candidate.superblock;
+            let at = superblock.bitmap_at().expect("placed").expect("there").get();
+            let end = at + 24;
+            let data = superblock.data_offset().get();
+            let data_end = data + superblock.data_size().get();
+            assert!(superblock.data_size() >= component.expect("chosen"), "{version}");
+            assert!(end <= data || data_end <= at, "{version}: over data");
+            let log = superblock.bad_blocks_at().expect("placed");
+            let apart = |start: u64, len: u64| end <= start || start + len <= at;
+            assert!(log.is_none_or(|log| apart(log.start.get(), log.length.get())), "{version}");
+            assert!(apart(superblock.at().get(), 8), "{version}: over the superblock");
+            assert!(end <= candidate.size.get(), "{version}: off the device");
+        }
+    }
+}
+
+#[test]
 fn bitmaps_that_cannot_be_are_refused() {
     use ChangeRefusal as Why;
     let refused = |wanted: &Wanted, change: fn(&mut Session, &mut Mover) -> ArrayError| {
@@ -81,6 +110,14 @@ fn bitmaps_that_cannot_be_are_refused() {
         session.add_bitmap(mover, now(), Some(Sectors::new(100))).expect_err("refused")
     };
     assert!(matches!(refused(&five, odd), Why::BitmapRoom { smallest: Some(_), .. }));
+    // 0.90 has 60 KiB for it, whatever is asked for.
+    let large = Bench::on(&DiskOptions::new(4 << 30), &wanted(Version::V0, Level::Raid1, 2));
+    let mut mover = large.mover();
+    let many = large.session(&mut mover).add_bitmap(&mut mover, now(), Some(Sectors::new(8)));
+    let Err(ArrayError::Change(Why::BitmapRoom { room, smallest, .. })) = many else {
+        panic!("no refusal: {many:?}")
+    };
+    assert_eq!((room, smallest), (Sectors::new(120), Some(Sectors::new(1 << 17))));
 }
 
 /// A size that leaves members room.
