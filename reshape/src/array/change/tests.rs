@@ -53,10 +53,10 @@ fn a_bitmap_of_a_degraded_array_begins_all_dirty() {
 #[test]
 fn a_bitmap_that_is_larger_than_the_room_kept_for_it_goes_elsewhere() {
     // A bit for each 4 KiB of 300 MiB: 12 KiB, where 4 are kept.
-    let component = Some(Sectors::new(300 << 11));
+    let used = Sectors::new(300 << 11);
     let chunk = Some(Sectors::new(8));
     for version in EVERY {
-        let wanted = Wanted { component, ..wanted(version, Level::Raid1, 2) };
+        let wanted = Wanted { component: Some(used), ..wanted(version, Level::Raid1, 2) };
         let bench = Bench::on(&DiskOptions::new(512 << 20), &wanted);
         let mut mover = bench.mover();
         bench.session(&mut mover).add_bitmap(&mut mover, now(), chunk).expect("added");
@@ -68,7 +68,7 @@ fn a_bitmap_that_is_larger_than_the_room_kept_for_it_goes_elsewhere() {
             let end = at + 24;
             let data = superblock.data_offset().get();
             let data_end = data + superblock.data_size().get();
-            assert!(superblock.data_size() >= component.expect("chosen"), "{version}");
+            assert!(superblock.data_size() >= used, "{version}");
             assert!(end <= data || data_end <= at, "{version}: over data");
             let log = superblock.bad_blocks_at().expect("placed");
             let apart = |start: u64, len: u64| end <= start || start + len <= at;
