@@ -197,7 +197,8 @@ fn check_first(given: &mut Given, watch: &mut Watch) -> Result<(), Failure> {
         return Ok(());
     }
     let count = report.mismatch_sectors;
-    Err(Failure::failed(format!("stopped before anything was changed: {count} sectors of the array do not agree with their parity"))
+    let cause = format!("{count} sectors of the array do not agree with their parity");
+    Err(Failure::failed(format!("stopped before anything was changed: {cause}"))
         .hint("reshape check shows where; reshape check --repair mends the parity"))
 }
 
