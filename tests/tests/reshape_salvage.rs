@@ -16,9 +16,11 @@ fn wrong_record_is_told_and_nothing_is_written_until_it_is_asked_for() {
     let done = members.reshape("salvage ALL").expect_code(0);
     assert!(done.stdout.contains("all content is there"), "{}", done.stdout);
     assert!(done.stderr.contains("--yes records the position"), "{}", done.stderr);
+    assert_eq!(members.state(), before, "a looking command wrote");
     members.reshape("salvage ALL --to out").expect_code(0);
     members.expect_content("out", 0, members.sectors());
-    assert_eq!(members.state(), before, "a looking command wrote");
+    std::fs::remove_file(members.path("out")).unwrap();
+    assert_eq!(members.state(), before, "a reading command wrote to members");
     members.reshape("salvage ALL --yes").expect_code(0);
     let report = members.reshape("salvage ALL --json").expect_code(0).json();
     assert_eq!(report["verdict"], "as_recorded");
@@ -39,9 +41,9 @@ fn what_is_lost_is_named_and_the_code_is_1() {
 #[test]
 fn torn_members_are_exported_and_their_position_is_not_recorded() {
     let members = Members::amid("r5-3to4.crit3");
-    let before = members.state();
     members.reshape("salvage ALL --to out").expect_code(0);
     members.expect_content("out", 0, members.sectors());
+    let before = members.state();
     let done = members.reshape("salvage ALL --yes").expect_code(2);
     assert!(done.stderr.contains("torn against each other"), "{}", done.stderr);
     assert!(done.stderr.contains("hint: --to"), "{}", done.stderr);
