@@ -7,7 +7,7 @@ use crate::array::bitmap::{bytes, room_of, sync_size};
 use crate::array::component::{LARGEST_V0, usable};
 use crate::array::{ArrayError, Entry, Force, Session, View};
 use crate::geometry::{Geometry, Layout, Level, On, Shape};
-use crate::metadata::{Fill, Resync, Superblock, Timestamp};
+use crate::metadata::{Fill, Minor, Resync, Superblock, Timestamp};
 use crate::mover::{MoveError, Mover, check_written};
 use crate::units::{MemberSector, Slot};
 
@@ -187,6 +187,10 @@ fn room_for_data(entry: &Entry) -> Result<Sectors, ArrayError> {
     let superblock = match &entry.superblock {
         Superblock::V0(superblock) => {
             return Ok(Sectors::new(superblock.at().get()).min(LARGEST_V0));
+        }
+        // What lies between data and superblock is kept for a bitmap and the log.
+        Superblock::V1(superblock) if superblock.minor() == Minor::Zero => {
+            return Ok(superblock.data_size().max(superblock.component_size()));
         }
         Superblock::V1(superblock) => superblock,
     };

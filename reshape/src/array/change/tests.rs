@@ -281,6 +281,20 @@ fn sizes_that_cannot_be_are_refused_with_the_numbers() {
 }
 
 #[test]
+fn the_largest_size_leaves_room_for_a_bitmap() {
+    for version in EVERY {
+        let component = Some(Sectors::new(HALF));
+        let bench = Bench::new(&Wanted { component, ..wanted(version, Level::Raid1, 2) });
+        let mut mover = bench.mover();
+        let grown = grow(&mut bench.session(&mut mover), &mut mover).expect("grown");
+        let (_, members) = bench.read(&mut mover);
+        assert_eq!(grown.component, members.candidates[0].superblock.data_size(), "{version}");
+        bench.session(&mut mover).add_bitmap(&mut mover, now(), None).expect("added");
+        bench.expect_whole(version.name());
+    }
+}
+
+#[test]
 fn a_stopped_growth_changes_nothing() {
     let component = Some(Sectors::new(HALF));
     let bench = Bench::new(&Wanted { component, ..wanted(V2, Level::Raid5, 3) });
