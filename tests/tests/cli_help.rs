@@ -31,7 +31,7 @@ const PROGRAMS: [Program; 2] = [
         golden: "reshape/",
         subcommands: &[
             "examine", "detail", "create", "export", "import", "check", "rebuild", "bitmap",
-            "plan", "grow", "status", "continue", "restore", "revert", "salvage", "demo", "layout",
+            "plan", "grow", "status", "continue", "restore", "revert", "salvage", "layout", "demo",
         ],
         option: "raid-devices",
     },
