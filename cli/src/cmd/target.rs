@@ -83,7 +83,7 @@ pub(crate) fn classify(path: &Path, metadata: &Metadata, usage: Use) -> Result<K
 pub(crate) fn existing(path: &Path, usage: Use) -> Result<Metadata, Failure> {
     path.metadata().map_err(|error| {
         let failure = usage.refused(path, &cause(&error));
-        if error.kind() == io::ErrorKind::NotFound {
+        if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
             return failure.hint("check the name");
         }
         if error.kind() == io::ErrorKind::PermissionDenied {

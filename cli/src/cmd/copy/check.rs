@@ -111,7 +111,10 @@ fn destination(path: &Path, read_back: bool, direct: Direct) -> Result<Planned, 
             check_parent(path)?;
             Ok(Planned::Missing(path.to_owned()))
         }
-        Err(error) => Err(Use::Write.refused(path, &cause(&error))),
+        Err(error) => {
+            let refused = Use::Write.refused(path, &cause(&error));
+            Err(refused.hint("check the name, and whether you may look there"))
+        }
     }
 }
 
