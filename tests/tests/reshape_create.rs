@@ -139,7 +139,7 @@ fn what_does_not_go_together_is_refused_and_makes_no_file() {
         ("-l 5 -n 3 --create-files 4M m0 missing m2", "missing is no file"),
         ("-l 5 -n 3 --create-files 4M m0 m1 m1", "cannot make m1: file exists"),
         ("-l 5 -n 3 --create-files 4M m0 m1 no/m2", "cannot make no/m2: no such file"),
-        ("-l 5 -n 3 ALL", "cannot write to m0: no such file"),
+        ("-l 5 -n 3 ALL", "cannot read m0: no such file"),
     ] {
         members.expect_refused(&format!("create {line}"), cause);
     }

@@ -39,6 +39,10 @@ impl Given {
         access: Access,
         how: &MoverArgs,
     ) -> Result<Self, Failure> {
+        if access == Access::Change {
+            // That none is named twice is seen before they are claimed.
+            drop(open_all(paths, Access::Look, how.direct)?);
+        }
         let devices = open_all(paths, access, how.direct)?;
         let mut mover = mover(how)?;
         let members = Members::read(&mut mover, devices).map_err(|error| no_member(&error))?;

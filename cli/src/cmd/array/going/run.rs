@@ -1,6 +1,6 @@
 //! Going on, forwards or back, until the end or ^C.
 
-use reshape::exec::{BackupFile, Ground, Options, Turned};
+use reshape::exec::{BackupFile, ExecError, Ground, Options, Turned};
 use reshape::machine::State;
 use serde::Serialize;
 
@@ -170,13 +170,19 @@ fn run_on(
     let mut watch = Watch::begin(how.progress, screen, Phase::Reshape, total * kcopy::SECTOR_SIZE)?;
     let epoch = Epoch::begin();
     let options = Options { backup, doubt: doubt(how.force), until: None };
+    let track = &going.ongoing.restripe().track;
+    let before = track.distance(going.ongoing.position()).unwrap_or(0);
     let mut moved = 0;
     let ended = going.ongoing.run(&mut going.mover, options, date, &mut |progress| {
         moved = progress.moved;
         watch.moved(progress.moved * kcopy::SECTOR_SIZE)
     });
     watch.finish();
-    let state = ended.map_err(|error| stopped(&error))?;
+    let state = ended.map_err(|error| {
+        // At the first window nothing was written yet.
+        let first = matches!(error, ExecError::Contradiction { .. }) && moved <= before;
+        if first { refused(&error) } else { stopped(&error) }
+    })?;
     let finished = state == State::Finished;
     let mut report = report(&going, (state, watch.interrupted()), ground, epoch.seconds());
     report.moved_sectors = if finished { total } else { moved };

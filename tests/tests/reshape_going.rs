@@ -1,0 +1,157 @@
+//! Reshapes with the command: begun, killed, finished, turned around; and those that must not go on.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tests::binary::{Finished, LIMIT, run};
+use tests::corpus::{self, Kind};
+use tests::reshape_binary;
+use tests::tmp;
+
+fn reshape(dir: &Path, arguments: &[&str]) -> Finished {
+    run(Command::new(reshape_binary()).args(arguments).current_dir(dir), LIMIT)
+}
+
+/// Sector n of the content holds n.
+fn content(sectors: u64) -> Vec<u8> {
+    (0..sectors).flat_map(|n| std::iter::repeat_n(n.to_le_bytes(), 64).flatten()).collect()
+}
+
+/// A RAID5 of three files, with content, and a file more.
+fn array(dir: &Path) -> Vec<u8> {
+    let make = ["create", "--yes", "-l", "5", "-n", "3", "-c", "64", "--create-files", "24MiB"];
+    reshape(dir, &[&make[..], &["m0", "m1", "m2"]].concat()).expect_code(0);
+    let detail = reshape(dir, &["detail", "--json", "m0", "m1", "m2"]).expect_code(0);
+    let detail: serde_json::Value = serde_json::from_str(&detail.stdout).expect("JSON");
+    let bytes = content(detail["array_bytes"].as_u64().expect("a size") / 512);
+    std::fs::write(dir.join("content"), &bytes).expect("written");
+    reshape(dir, &["import", "--yes", "--from", "content", "m0", "m1", "m2"]).expect_code(0);
+    let more = std::fs::File::create(dir.join("m3")).expect("made");
+    more.set_len(24 << 20).expect("sparse");
+    bytes
+}
+
+fn expect_content(dir: &Path, members: &[&str], bytes: &[u8]) {
+    reshape(dir, &[&["check"], members].concat()).expect_code(0);
+    reshape(dir, &[&["export", "--to", "found"], members].concat()).expect_code(0);
+    let found = std::fs::read(dir.join("found")).expect("exported");
+    assert!(found.get(..bytes.len()) == Some(bytes), "the content is not what it was");
+}
+
+/// Begins a change, and kills it when a third of it is done.
+fn kill(dir: &Path, arguments: &[&str]) {
+    let mut command = Command::new(reshape_binary());
+    command.args(arguments).args(["--progress", "json", "--rate", "16MiB", "--yes"]);
+    command.current_dir(dir).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it runs");
+    let told = BufReader::new(child.stderr.take().expect("piped"));
+    for line in told.lines().map_while(Result::ok) {
+        let Ok(line) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
+        let number = |key: &str| line[key].as_u64().unwrap_or(0);
+        if number("bytes_total") > 0 && number("bytes_done") * 3 >= number("bytes_total") {
+            break;
+        }
+    }
+    child.kill().expect("killed");
+    let _status = child.wait().expect("ended");
+}
+
+const ALL: [&str; 4] = ["m0", "m1", "m2", "m3"];
+const GROW: [&str; 8] = ["grow", "m0", "m1", "m2", "--add", "m3", "-n", "4"];
+
+fn status(dir: &Path) -> serde_json::Value {
+    let said = reshape(dir, &[&["status", "--json"], &ALL[..]].concat()).expect_code(0);
+    serde_json::from_str(&said.stdout).expect("JSON")
+}
+
+#[test]
+fn killed_growth_is_finished() {
+    let dir = tmp::on_disk();
+    let bytes = array(dir.path());
+    kill(dir.path(), &GROW);
+    let at = status(dir.path());
+    assert_eq!(at["state"], "reshaping");
+    assert_eq!(at["next"], "reshape continue m0 m1 m2 m3");
+    reshape(dir.path(), &[&["continue", "--yes"], &ALL[..]].concat()).expect_code(0);
+    assert_eq!(status(dir.path())["reshape"], serde_json::Value::Null);
+    expect_content(dir.path(), &ALL, &bytes);
+}
+
+#[test]
+fn killed_growth_is_taken_back() {
+    let dir = tmp::on_disk();
+    let bytes = array(dir.path());
+    kill(dir.path(), &GROW);
+    reshape(dir.path(), &[&["revert", "--yes"], &ALL[..]].concat()).expect_code(0);
+    let detail = reshape(dir.path(), &[&["detail", "--json"], &ALL[..]].concat()).expect_code(0);
+    let detail: serde_json::Value = serde_json::from_str(&detail.stdout).expect("JSON");
+    assert_eq!(detail["raid_devices"], 3);
+    expect_content(dir.path(), &ALL, &bytes);
+}
+
+#[test]
+fn growth_is_checked_before_and_proved_after() {
+    let dir = tmp::on_disk();
+    let bytes = array(dir.path());
+    let how = ["--level", "6", "--check-first", "--prove", "--yes", "--json"];
+    let grow = [&["grow", "m0", "m1", "m2", "--add", "m3"], &how[..]].concat();
+    let said = reshape(dir.path(), &grow).expect_code(0);
+    let said: serde_json::Value = serde_json::from_str(&said.stdout).expect("JSON");
+    assert_eq!((said["schema"].as_u64(), said["finished"].as_bool()), (Some(1), Some(true)));
+    assert_eq!(said["sha256"].as_str().map(str::len), Some(64));
+    expect_content(dir.path(), &ALL, &bytes);
+}
+
+#[test]
+fn what_cannot_be_is_refused_and_changes_nothing() {
+    let dir = tmp::on_disk();
+    let _bytes = array(dir.path());
+    let before = bytes_of(&paths(dir.path(), &ALL));
+    for arguments in [
+        &["grow", "m0", "m1", "m2", "-n", "4", "--yes"][..],
+        &["grow", "m0", "m1", "m2", "-n", "2", "--yes"],
+        &["grow", "m0", "m1", "m2", "--add", "m2", "-n", "4", "--yes"],
+        &["grow", "m0", "m1", "m2", "--level", "10", "--yes"],
+        &["grow", "m0", "m1", "--add", "m3", "-n", "4"],
+        &["grow", "m0", "m1", "m2", "--add", "m3", "-n", "4", "--chunk", "3", "--yes"],
+        &["revert", "--yes", "m0", "m1", "m2"],
+    ] {
+        let said = reshape(dir.path(), arguments).expect_code(2);
+        assert!(said.stderr.contains("hint:"), "{arguments:?}: {}", said.stderr);
+        assert!(bytes_of(&paths(dir.path(), &ALL)) == before, "{arguments:?} changed something");
+    }
+    reshape(dir.path(), &["continue", "m0", "m1", "m2"]).expect_code(0);
+    assert!(bytes_of(&paths(dir.path(), &ALL)) == before);
+}
+
+fn paths(dir: &Path, names: &[&str]) -> Vec<PathBuf> {
+    names.iter().map(|name| dir.join(name)).collect()
+}
+
+fn bytes_of(paths: &[PathBuf]) -> Vec<Vec<u8>> {
+    paths.iter().map(|path| std::fs::read(path).expect("readable")).collect()
+}
+
+#[test]
+fn reshapes_that_are_recorded_wrongly_do_not_go_on() {
+    for fixture in corpus::all(Kind::Reshapes) {
+        if fixture.meta()["verdict"] != "lost" {
+            continue;
+        }
+        let dir = tmp::in_memory();
+        let files = fixture.unpack_into(dir.path());
+        let name =
+            |path: &PathBuf| path.file_name().expect("a name").to_str().expect("plain").to_owned();
+        let members: Vec<String> = files.iter().map(name).filter(|name| name != "backup").collect();
+        let mut arguments = vec!["continue", "--yes"];
+        arguments.extend(members.iter().map(String::as_str));
+        if members.len() < files.len() {
+            arguments.extend(["--backup-file", "backup"]);
+        }
+        let before = bytes_of(&files);
+        let said = reshape(dir.path(), &arguments).expect_code(2);
+        assert!(said.stderr.contains("salvage"), "{}: {}", fixture.name, said.stderr);
+        assert!(bytes_of(&files) == before, "{} was changed", fixture.name);
+    }
+}
