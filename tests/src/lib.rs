@@ -54,6 +54,12 @@ pub fn require_root() {
     );
 }
 
+/// Whether the long forms are wanted (`tests/run --long`).
+#[must_use]
+pub fn is_long() -> bool {
+    std::env::var_os("KCOPY_TESTS_LONG").is_some()
+}
+
 /// The Rust of the README compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

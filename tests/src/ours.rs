@@ -4,18 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kcopy::device::{Device, OpenOptions};
-use reshape::array::{
-    Array, ArrayError, CheckReport, Force, Members, Mend, Newcomer, Range, Session, Source,
-};
+use reshape::array::create::{Blank, CreatePlan, Seat, Wanted};
+use reshape::array::{Array, CheckReport, Force, Members, Mend, Newcomer, Range, Session, Source};
 use reshape::assemble::{Assembly, assemble};
-use reshape::metadata::{Timestamp, Uuid};
+use reshape::metadata::{Resync, Timestamp, Uuid};
 use reshape::mover::{Mover, Options};
 use reshape::units::Slot;
 
 use crate::pattern::{Differs, Pattern};
 
 /// What the clock says in every test: superblocks are written at this second.
-const NOW: Timestamp = Timestamp::from_seconds(1_900_000_000);
+pub const NOW: Timestamp = Timestamp::from_seconds(1_900_000_000);
 /// Pages of 4 KiB: enough for a stripe of the largest chunk.
 const PAGES: u32 = 4096;
 
@@ -47,20 +46,44 @@ impl Ours {
     }
 
     fn open(paths: &[PathBuf], options: &OpenOptions) -> Result<Self, String> {
-        let mover = Mover::open(&Options { pages: PAGES, ..Options::default() });
-        let mut mover = mover.map_err(|error| error.to_string())?;
+        let mut mover = mover()?;
         let devices = paths.iter().map(|path| Device::open(path, options));
-        let devices: Vec<Device> =
-            devices.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-        let members = Members::read(&mut mover, devices).map_err(|error| error.to_string())?;
-        let assembly = assemble(&members.candidates).map_err(|error| error.to_string())?;
+        let devices: Vec<Device> = devices.collect::<Result<_, _>>().map_err(text)?;
+        let members = Members::read(&mut mover, devices).map_err(text)?;
+        let assembly = assemble(&members.candidates).map_err(text)?;
         Ok(Self { mover, members, assembly })
+    }
+
+    /// Makes a new array of files, the slots' first; says whether parity or copies have to be
+    /// computed yet.
+    ///
+    /// # Errors
+    ///
+    /// What the library refuses, as text.
+    pub fn create(wanted: &Wanted, paths: &[PathBuf]) -> Result<bool, String> {
+        let mut mover = mover()?;
+        let mut seats = Vec::with_capacity(paths.len());
+        for (number, path) in (1..).zip(paths) {
+            let device = Device::open(path, &OpenOptions::destination()).map_err(text)?;
+            let mut uuid = wanted.uuid;
+            uuid.0[0] = number;
+            seats.push(Seat::Taken(Blank::look(&mut mover, device, uuid).map_err(text)?));
+        }
+        let plan = CreatePlan::new(wanted, &seats).map_err(text)?;
+        plan.execute(&mut mover).map_err(text)?;
+        Ok(plan.resync != Resync::Clean)
     }
 
     /// What was assembled.
     #[must_use]
     pub const fn assembly(&self) -> &Assembly {
         &self.assembly
+    }
+
+    /// The numbers of the devices (`dev_number`), in the order in which they were given.
+    #[must_use]
+    pub fn numbers(&self) -> Vec<u32> {
+        self.members.candidates.iter().map(|member| member.superblock.dev_number()).collect()
     }
 
     /// The array, for reading.
@@ -70,7 +93,7 @@ impl Ours {
     /// What the library refuses, as text.
     pub fn array(&self) -> Result<Array, String> {
         let Members { devices, bad, .. } = &self.members;
-        Array::open(&self.assembly, devices, bad).map_err(|error| error.to_string())
+        Array::open(&self.assembly, devices, bad).map_err(text)
     }
 
     /// Some of its content, in sectors.
@@ -141,8 +164,7 @@ impl Ours {
         let mut known = self.members.devices.iter();
         let device = match known.find(|member| member.path() == device) {
             Some(spare) => spare.clone(),
-            None => Device::open(device, &OpenOptions::destination())
-                .map_err(|error| error.to_string())?,
+            None => Device::open(device, &OpenOptions::destination()).map_err(text)?,
         };
         let [low, ..] = slot.to_le_bytes();
         let newcomer = Newcomer { device, uuid: Uuid([low ^ 0xa5; 16]), bad: Vec::new() };
@@ -155,7 +177,10 @@ impl Ours {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
-fn text(error: ArrayError) -> String {
+fn mover() -> Result<Mover, String> {
+    Mover::open(&Options { pages: PAGES, ..Options::default() }).map_err(text)
+}
+
+fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }

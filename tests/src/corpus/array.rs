@@ -1,6 +1,7 @@
 //! What is known of an array at rest, as a test asks for it.
 
 use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -52,7 +53,7 @@ impl Unpacked {
     #[must_use]
     pub fn new(fixture: &Fixture, folder: &Path) -> Self {
         let folder = folder.join(&fixture.name);
-        std::fs::create_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+        fs::create_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
         let _members = fixture.unpack_into(&folder);
         let meta = fixture.meta();
         let (mut active, mut spares, mut stale) = (Vec::new(), Vec::new(), Vec::new());
@@ -113,6 +114,21 @@ impl Unpacked {
         let left = |(slot, path): &(u32, PathBuf)| (!slots.contains(slot)).then(|| path.clone());
         let active = self.active.iter().filter_map(left);
         active.chain(self.spares.iter().chain(&self.stale).cloned()).collect()
+    }
+
+    /// A new file beside the members, empty, as large as the largest of them.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn blank(&self, name: &str) -> Result<PathBuf, String> {
+        let sizes = self.active.iter().map(|(_, path)| fs::metadata(path).map(|data| data.len()));
+        let sizes: std::io::Result<Vec<u64>> = sizes.collect();
+        let path = self.folder.join(name);
+        let size = sizes.map(|sizes| sizes.into_iter().max().unwrap_or(0));
+        size.and_then(|size| File::create_new(&path)?.set_len(size))
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(path)
     }
 
     /// How it may do without members, from its level and layout.
