@@ -155,6 +155,37 @@ fn content_written_without_a_member_is_not_taken_from_it_later() {
     });
 }
 
+/// It once had the number of a stale device, of which the kernel took the wrong one; and in 0.90 was
+/// taken for a copy of the member before it.
+#[test]
+fn newcomer_is_told_from_the_stale_members_beside_it() {
+    for name in ["raid1-3d-degraded", "raid5-v090", "raid6-degraded-0-1", "raid10-degraded-o2"] {
+        let dir = tmp::in_memory();
+        let array = Unpacked::new(&corpus::one(Kind::Arrays, name), dir.path());
+        let (bearable, _) = array.losses(1);
+        let slot = bearable.into_iter().find_map(|lost| lost.first().copied());
+        let empty = (0..).find(|slot| array.active.iter().all(|(other, _)| other != slot));
+        let slot = slot.or(empty).expect("a slot that can be without a member");
+        let left = array.without(&BTreeSet::from([slot]));
+        let content = array.filled(77);
+        Ours::writable(&left).and_then(|mut ours| ours.fill(content)).expect(name);
+        let newcomer = array.blank("new").expect(name);
+        Ours::writable(&left).and_then(|mut ours| ours.rebuild(slot, &newcomer)).expect(name);
+        let mut all = array.files();
+        all.push(newcomer);
+        let mut ours = Ours::read_only(&all).expect(name);
+        let missing = u64::from(ours.assembly().degraded());
+        let was_empty = array.active.iter().all(|(other, _)| *other != slot);
+        assert_eq!(missing, array.number("degraded") - u64::from(was_empty), "{name}");
+        ours.verify(content).expect(name);
+        assert_eq!(ours.check().expect(name).mismatch_sectors, 0, "{name}");
+        let numbers = ours.numbers();
+        let several = numbers.len() - numbers.iter().collect::<BTreeSet<_>>().len();
+        let is_old = array.text("metadata") == "0.90";
+        assert_eq!(several, usize::from(is_old), "{name}: {numbers:?}");
+    }
+}
+
 /// Writes without some members, which are stale from then on; reads with them, and with more left
 /// out.
 fn write_and_read(array: &Unpacked, lost: &BTreeSet<u32>) -> Result<(), String> {

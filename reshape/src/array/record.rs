@@ -56,6 +56,8 @@ pub struct Entry {
 #[derive(Debug)]
 pub struct Record {
     entries: Vec<Entry>,
+    /// The numbers of stale devices.
+    stale: Vec<u32>,
     poisoned: bool,
 }
 
@@ -79,8 +81,16 @@ impl Record {
             let device = devices.get(member.candidate)?.clone();
             Some(Entry { device, superblock, bitmap: None })
         };
-        let members = assembly.members.iter().filter(|member| belongs(member.state));
-        Self { entries: members.filter_map(entry).collect(), poisoned: false }
+        let (members, stale): (Vec<_>, Vec<_>) =
+            assembly.members.iter().partition(|member| belongs(member.state));
+        let number = |member: &crate::assemble::Member| {
+            Some(candidates.get(member.candidate)?.superblock.dev_number())
+        };
+        Self {
+            entries: members.into_iter().filter_map(entry).collect(),
+            stale: stale.into_iter().filter_map(number).collect(),
+            poisoned: false,
+        }
     }
 
     /// The devices and their superblocks.
@@ -119,7 +129,9 @@ impl Record {
         self.entries.retain(|entry| entry.superblock.dev_number() != number);
     }
 
-    /// A number that no device has.
+    /// A number that no device has: behind those of the slots if there is room, as the kernel does
+    /// it. Not that of a stale device either: the kernel does not start one number twice, and may be
+    /// given the stale device first.
     ///
     /// # Errors
     ///
@@ -130,9 +142,12 @@ impl Record {
         let taken = |number: &u32| {
             let known = self.entries.iter().any(|e| e.superblock.dev_number() == *number);
             let role = first.and_then(|entry| entry.superblock.role_of(*number));
-            known || matches!(role, Some(Role::Active(_) | Role::Journal))
+            let is_used = matches!(role, Some(Role::Active(_) | Role::Journal));
+            known || is_used || self.stale.contains(number)
         };
-        (0..max).find(|number| !taken(number)).ok_or(RecordError::TableFull { max })
+        let slots = first.map_or(0, |entry| entry.superblock.raid_disks());
+        let mut numbers = (slots..max).chain(0..slots.min(max));
+        numbers.find(|number| !taken(number)).ok_or(RecordError::TableFull { max })
     }
 
     /// A superblock for a new device `number`, made from that of the first: the same array, its own

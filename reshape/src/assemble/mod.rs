@@ -233,14 +233,19 @@ fn check_length(candidate: &Candidate) -> Result<(), Refusal> {
     Err(Refusal::Truncated { path, end: Sector::new(used), size })
 }
 
-/// Two devices with one number are copies of each other, unless one was replaced by a newcomer.
+/// Two devices with one name are copies of each other. In 0.90 members have a number only, which the
+/// newcomer in a slot takes over: who had it before is further behind, and stale.
 fn check_duplicates(candidates: &[Candidate]) -> Result<(), Refusal> {
     for (index, second) in candidates.iter().enumerate() {
         for first in candidates.get(..index).unwrap_or_default() {
             let (one, two) = (&first.superblock, &second.superblock);
             let same = match (one.device_uuid(), two.device_uuid()) {
                 (Some(one), Some(two)) => one == two,
-                _ => one.dev_number() == two.dev_number() && one.role() == two.role(),
+                _ => {
+                    one.dev_number() == two.dev_number()
+                        && one.role() == two.role()
+                        && one.events().abs_diff(two.events()) <= 1
+                }
             };
             if same {
                 let number = two.dev_number();
