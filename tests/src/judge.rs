@@ -18,6 +18,8 @@ use crate::uml::{Machine, quoted};
 
 /// How long one boot may take: many arrays, on a machine that has other things to do.
 const LIMIT: Duration = Duration::from_secs(900);
+/// How many arrays one boot judges.
+const AT_ONCE: usize = 48;
 
 /// What is to be done with one array.
 #[derive(Clone, Debug)]
@@ -149,7 +151,7 @@ impl Verdict {
     }
 }
 
-/// Takes all cases to the judge, in one boot; the verdicts in their order.
+/// Takes all cases to the judge, many in one boot; the verdicts in their order.
 ///
 /// # Panics
 ///
@@ -157,6 +159,10 @@ impl Verdict {
 #[must_use]
 pub fn judge(cases: &[Case]) -> Vec<Verdict> {
     assert!(!cases.is_empty(), "there is nothing to judge");
+    cases.chunks(AT_ONCE).flat_map(boot).collect()
+}
+
+fn boot(cases: &[Case]) -> Vec<Verdict> {
     let folder = tmp::in_memory();
     let places: Vec<PathBuf> =
         (0..cases.len()).map(|number| folder.path().join(format!("{number:04}"))).collect();
