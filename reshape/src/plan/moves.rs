@@ -216,14 +216,18 @@ fn backed_up(
         Shifts::Of(..) => least_room(present, cast, side),
     };
     let (path, room) = (present.path(lack.disk).to_owned(), lack.room);
+    let backup = || restripe.section().map_or(0, backup_bytes);
     match (old.level(), change.backup) {
         (Level::Raid10, _) => {
             Err(Refusal::NeedsRoom { path, side: lack.side, room, needed: least })
         }
         (_, Backup::File) => Ok((restripe, Mode::BackupFile)),
         (_, Backup::None) if on_spares => Ok((restripe, Mode::BackupOnSpares)),
+        (_, Backup::None) if present.version == Version::V0 => {
+            Err(Refusal::NeedsFile { version: present.version, backup: backup() })
+        }
         (_, Backup::None) => {
-            let backup = restripe.section().map_or(0, backup_bytes);
+            let backup = backup();
             Err(Refusal::NeedsBackup { path, side: lack.side, room, needed: least, backup })
         }
     }
@@ -260,16 +264,20 @@ struct Lack {
     room: Sectors,
 }
 
-fn room(disk: &Disk, side: Beside) -> Sectors {
+/// The room into which the data can move. Towards the end the kernel looks at `data_size`, too.
+fn room(disk: &Disk, side: Beside, component: Sectors) -> Sectors {
+    let declared = disk.data_size.get().saturating_sub(component.get());
     match side {
         Beside::Before => disk.room.before,
-        Beside::After => disk.room.after,
+        Beside::After => disk.room.after.min(Sectors::new(declared)),
     }
 }
 
 fn least_room(present: &Present, cast: &Cast, side: Beside) -> Lack {
     let there = cast.slots.iter().flatten();
-    let rooms = there.filter_map(|disk| Some((*disk, room(present.disks.get(*disk)?, side))));
+    let component = present.geometry.component();
+    let rooms =
+        there.filter_map(|disk| Some((*disk, room(present.disks.get(*disk)?, side, component))));
     let least = rooms.min_by_key(|(_, room)| room.get());
     let (disk, room) = least.unwrap_or((0, Sectors::ZERO));
     Lack { disk, side, room }
@@ -301,7 +309,7 @@ fn shifts(
         let disk = disk.and_then(|disk| present.disks.get(disk))?;
         Some(match width(old, new) {
             Ordering::Less | Ordering::Greater => signed(direction, least.get()),
-            Ordering::Equal => middle(disk, direction, least),
+            Ordering::Equal => middle(disk, direction, (least, old.component())),
         })
     };
     let shifts: Vec<Option<i32>> = cast.slots.iter().map(shift).collect();
@@ -321,9 +329,9 @@ fn signed(direction: Direction, sectors: u64) -> i32 {
 
 /// The middle of the room in which a data offset can lie, on a multiple of 1 MiB if there is one
 /// that is far enough: the next change finds room as well.
-fn middle(disk: &Disk, direction: Direction, least: Sectors) -> i32 {
+fn middle(disk: &Disk, direction: Direction, (least, component): (Sectors, Sectors)) -> i32 {
     let (now, least) = (disk.data_offset.get(), least.get());
-    let room = room(disk, side(direction)).get().min(i32::MAX.unsigned_abs().into());
+    let room = room(disk, side(direction), component).get().min(i32::MAX.unsigned_abs().into());
     let (low, high) = match direction {
         Direction::Forwards => (now.saturating_sub(room), now.saturating_sub(least)),
         Direction::Backwards => (now.saturating_add(least), now.saturating_add(room)),
@@ -382,7 +390,8 @@ fn shift_to(
         return Err(Refusal::HasOffset { path: path(), offset: now });
     }
     let first = now.get().saturating_sub(disk.room.before.get());
-    let last = now.get().saturating_add(disk.room.after.get());
+    let after = room(disk, Beside::After, old.component());
+    let last = now.get().saturating_add(after.get());
     if !(first..=last).contains(&wanted.get()) {
         let (first, last) = (Sector::new(first), Sector::new(last));
         return Err(Refusal::OffsetOutside { path: path(), wanted, first, last });

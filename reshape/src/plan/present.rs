@@ -12,8 +12,8 @@ use crate::geometry::{Geometry, Level};
 use crate::metadata::{Misplaced, Resync, Role, Room, Superblock, Version};
 use crate::units::Slot;
 
-/// Sectors behind a superblock 1.0 that stay free before it: its bad-block log, and a bitmap.
-const NEIGHBOURS: u64 = 8 + 256;
+/// Sectors of the largest bitmap that mdadm makes by itself.
+const BITMAP: u64 = 256;
 
 /// A disk that may take part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct Present {
     pub resync: Resync,
     /// Whether it has an internal bitmap.
     pub has_bitmap: bool,
+    /// Sectors before a superblock behind the data that its bitmap and its bad-block log take.
+    pub reserved: Sectors,
     /// Every disk: members, spares, and those that are to be added.
     pub disks: Vec<Disk>,
     /// Which disk is in which slot; those that cannot be believed everywhere are in none.
@@ -67,7 +69,7 @@ impl Present {
                 Sectors::new(bytes.div_ceil(kcopy::SECTOR_SIZE))
             }
             // It is there, but says nothing: as large as mdadm makes any.
-            Some(Err(_)) => Sectors::new(NEIGHBOURS),
+            Some(Err(_)) => Sectors::new(BITMAP),
         });
         let bad = members.bad.iter().map(|bad| bad.iter().map(|range| range.sectors.get()).sum());
         let (bitmaps, bad): (Vec<_>, Vec<u64>) = (bitmaps.collect(), bad.collect());
@@ -98,6 +100,7 @@ impl Present {
             geometry,
             resync: assembly.resync,
             has_bitmap: false,
+            reserved: Sectors::ZERO,
             disks: Vec::new(),
             spares: Vec::new(),
         };
@@ -110,6 +113,9 @@ impl Present {
             let active = matches!(superblock.role(), Role::Active(_));
             present.has_bitmap |= active && superblock.bitmap_at().is_ok_and(|at| at.is_some());
             present.disks.push(disk);
+        }
+        if let Some(freshest) = candidates.get(assembly.freshest) {
+            present.reserved = reserved(&freshest.superblock)?;
         }
         present.seat(assembly)?;
         Ok(present)
@@ -145,10 +151,7 @@ impl Present {
         let (data_offset, before) =
             like.map_or((Sector::new(0), 0), |disk| (disk.data_offset, disk.room.before.get()));
         let end = match self.version.place(size) {
-            Ok(at) if at > data_offset => match self.version {
-                Version::V0 => at.get(),
-                Version::V1(_) => at.get().saturating_sub(NEIGHBOURS),
-            },
+            Ok(at) if at > data_offset => at.get().saturating_sub(self.reserved.get()),
             Ok(_) => size.get(),
             Err(_) => 0,
         };
@@ -195,6 +198,15 @@ impl Present {
         let numbers = (0_u32..).zip(&self.slots);
         numbers.filter(|(_, disk)| disk.is_none()).map(|(slot, _)| Slot::new(slot)).collect()
     }
+}
+
+/// What lies directly before a superblock behind the data.
+fn reserved(superblock: &Superblock) -> Result<Sectors, Misplaced> {
+    let at = superblock.at();
+    let log = superblock.bad_blocks_at()?.map(|area| area.start);
+    let starts = [superblock.bitmap_at()?, log].into_iter().flatten().filter(|start| *start < at);
+    let first = starts.min().unwrap_or(at);
+    Ok(Sectors::new(at.get().saturating_sub(first.get())))
 }
 
 fn disk_of(candidate: &Candidate, bitmap: Sectors) -> Result<Disk, Misplaced> {

@@ -233,6 +233,18 @@ pub enum Refusal {
         /// Bytes of a backup file.
         backup: u64,
     },
+    /// Data that cannot move, and no place for a backup.
+    #[error(
+        "superblocks {} always keep the data where it is: it would be written over while it is \
+         still needed, and there is no place for a backup",
+        version.name()
+    )]
+    NeedsFile {
+        /// Their version.
+        version: Version,
+        /// Bytes of a backup file.
+        backup: u64,
+    },
     /// RAID10 has no backups: it needs room.
     #[error(
         "raid10 is moved into free room only: {} has {} free {} its data, {} is needed",
@@ -341,6 +353,12 @@ impl Beside {
     }
 }
 
+/// How to say where a backup of so many bytes may go.
+fn file_of(backup: u64) -> String {
+    let file = Sectors::new(backup.div_ceil(kcopy::SECTOR_SIZE));
+    format!("--backup-file=FILE on other storage with {} free", size(file))
+}
+
 /// How to make room behind the data.
 fn less_of_each(room: Sectors, needed: Sectors) -> String {
     let lack = Sectors::new(needed.get().saturating_sub(room.get()));
@@ -402,7 +420,7 @@ impl Refusal {
             Self::TooSmall { .. } => "disk-too-small",
             Self::TooManyDisks { .. } => "too-many-disks",
             Self::Unit(_) => "unit",
-            Self::NeedsBackup { .. } => "needs-backup",
+            Self::NeedsBackup { .. } | Self::NeedsFile { .. } => "needs-backup",
             Self::NeedsRoom { .. } => "needs-room",
             Self::NotRecordable { .. } => "not-recordable",
             Self::HasOffset { .. } => "has-offset",
@@ -447,13 +465,13 @@ impl Refusal {
                 needed.saturating_sub(*available)
             ),
             Self::NeedsBackup { backup, side, room, needed, .. } => {
-                let file = Sectors::new(backup.div_ceil(kcopy::SECTOR_SIZE));
-                let file = format!("--backup-file=FILE on other storage with {} free", size(file));
+                let file = file_of(*backup);
                 match side {
                     Beside::Before => file,
                     Beside::After => format!("{file}; or {}", less_of_each(*room, *needed)),
                 }
             }
+            Self::NeedsFile { backup, .. } => file_of(*backup),
             Self::NeedsRoom { side: Beside::After, room, needed, .. } => {
                 less_of_each(*room, *needed)
             }
@@ -514,6 +532,7 @@ impl Refusal {
             | Self::Copies { .. }
             | Self::Spares { .. }
             | Self::NeedsBackup { .. }
+            | Self::NeedsFile { .. }
             | Self::OffsetOutside { .. } => "choose other numbers",
         }
     }

@@ -10,7 +10,7 @@ use super::route::{self, Leg};
 use super::{
     Caution, Fill, Plan, RebuildStep, RestripeStep, SlotMove, Step, TakeoverStep, Traffic,
 };
-use crate::geometry::{Geometry, Level, Members, Takeover};
+use crate::geometry::{Geometry, Level, Members, Shape, Takeover};
 use crate::metadata::Version;
 use crate::units::Slot;
 
@@ -52,10 +52,13 @@ pub(super) fn plan(present: &Present, change: &Change) -> Result<Plan, Refusal> 
     standing.rebuild_first();
     for (index, leg) in route.iter().enumerate() {
         match leg {
-            Leg::Instant(taken) => standing.take_over(taken)?,
+            Leg::Instant(taken) => {
+                standing.take_over(taken)?;
+            }
             Leg::Restripe(new) => standing.restripe(new, &route[index + 1..])?,
         }
     }
+    standing.fit_raid0()?;
     standing.rebuild();
     if bitmap == BitmapAfter::Made {
         standing.steps.push(Step::MakeBitmap);
@@ -207,6 +210,34 @@ impl Standing<'_> {
             slots: slots.clone(),
         }));
         (self.geometry, self.slots) = (new, slots);
+        Ok(())
+    }
+
+    /// A RAID0 of superblocks 0.90, which have no field for it, takes all there is of its members.
+    fn fit_raid0(&mut self) -> Result<(), Refusal> {
+        let version = self.present.version;
+        let Some(Step::Takeover(step)) = self.steps.last_mut() else { return Ok(()) };
+        if step.new.level() != Level::Raid0 || version != Version::V0 {
+            return Ok(());
+        }
+        let disks = self.slots.iter().flatten().filter_map(|disk| self.present.disks.get(*disk));
+        let sizes = disks.map(|disk| version.place(disk.size).map(|at| Sectors::new(at.get())));
+        let sizes: Vec<Sectors> = sizes.flatten().collect();
+        let shape = Shape {
+            level: Level::Raid0,
+            layout: step.new.layout(),
+            chunk: step.new.chunk(),
+            raid_disks: step.new.raid_disks(),
+            component: Sectors::ZERO,
+            member_sizes: &sizes,
+        };
+        let fitted = Geometry::new(&shape)?;
+        if fitted.zones().len() > 1 {
+            let what = "how a raid0 goes on where its smallest member ends";
+            return Err(Refusal::NotRecordable { version, what });
+        }
+        step.new = fitted.clone();
+        self.geometry = fitted;
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! The matrix of `mdadm --grow`, pair by pair, and what must hold of every plan.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kcopy::{Sector, Sectors};
 
@@ -33,7 +33,7 @@ fn array(level: Level, layout: &str, chunk: u64, disks: u32, spares: usize) -> P
         candidate: Some(index),
         size: Sectors::new(HEAD + COMPONENT),
         data_offset: Sector::new(HEAD),
-        data_size: Sectors::new(COMPONENT),
+        data_size: Sectors::new(COMPONENT << 1),
         room: Room { before: Sectors::new(HEAD - 1024), after: Sectors::ZERO },
         bad_sectors: 0,
     };
@@ -42,6 +42,7 @@ fn array(level: Level, layout: &str, chunk: u64, disks: u32, spares: usize) -> P
         geometry: Geometry::new(&shape).unwrap(),
         resync: Resync::Clean,
         has_bitmap: false,
+        reserved: Sectors::ZERO,
         disks: (0..members + spares).map(disk).collect(),
         slots: (0..members).map(Some).collect(),
         spares: (members..members + spares).collect(),
@@ -282,10 +283,59 @@ fn superblocks_0_90_never_move_data_offsets() {
     let grow = Change { raid_disks: Some(5), ..Change::default() };
     let planned = plan(&present, &grow).unwrap();
     assert_eq!(restripe(&planned).mode, Mode::BackupOnSpares);
+    let chunk = Change { chunk: Some(Sectors::new(64)), ..Change::default() };
+    let refused = plan(&present, &chunk).unwrap_err();
+    assert!(matches!(refused, Refusal::NeedsFile { .. }));
+    assert!(refused.remedy().starts_with("--backup-file=FILE on other storage with"));
     let offset = Change { data_offset: Some(Sector::new(2048)), ..grow };
     let version = Version::V0;
     let refused = Refusal::NotRecordable { version, what: "a data offset" };
     assert_eq!(plan(&present, &offset), Err(refused));
+}
+
+#[test]
+fn a_raid0_of_0_90_takes_all_of_its_members() {
+    let mut present = array(Level::Raid4, "", 128, 4, 0);
+    present.version = Version::V0;
+    present.disks.iter_mut().for_each(|disk| disk.size = Sectors::new(COMPONENT + 1000));
+    let planned = plan(&present, &to(Level::Raid0)).unwrap();
+    assert_eq!(planned.after.component(), Sectors::new(COMPONENT + 768), "a chunk before 0.90's");
+    assert_eq!(planned.after.sectors(), Sectors::new((COMPONENT + 768) * 3));
+    present.disks[1].size = Sectors::new(COMPONENT + 4000);
+    let refused = plan(&present, &to(Level::Raid0)).unwrap_err();
+    assert!(matches!(refused, Refusal::NotRecordable { .. }), "{refused}");
+}
+
+#[test]
+fn a_disk_of_the_same_size_is_large_enough() {
+    let (minors, mut present) = (["0.90", "1.0", "1.1", "1.2"], raid5(128, 3, 0));
+    for version in minors.map(|version| version.parse::<Version>().unwrap()) {
+        present.version = version;
+        let size = Sectors::new(HEAD + COMPONENT);
+        let end = version.place(size).unwrap().get();
+        let behind = end > HEAD;
+        let end = if behind { end } else { size.get() };
+        present.geometry = {
+            let component = Sectors::new((end - HEAD) / 128 * 128);
+            let layout = Layout::default_of(Level::Raid5);
+            let shape = Shape {
+                level: Level::Raid5,
+                layout,
+                chunk: Sectors::new(128),
+                raid_disks: 4,
+                component,
+                member_sizes: &[],
+            };
+            Geometry::new(&shape).unwrap()
+        };
+        present.reserved = Sectors::ZERO;
+        present.add(Path::new("new"), size).unwrap();
+        if behind {
+            present.reserved = Sectors::new(264);
+            let told = present.add(Path::new("new"), size).unwrap_err();
+            assert!(matches!(told, Refusal::TooSmall { .. }));
+        }
+    }
 }
 
 #[test]
