@@ -35,6 +35,8 @@ fn check_elsewhere(device: &Device, members: &[Device]) -> Result<(), Failure> {
 /// What a new backup is for.
 pub(crate) struct Wanted<'a> {
     pub(crate) path: Option<&'a Path>,
+    /// The same file, if it is open already: it is locked, and cannot be opened twice.
+    pub(crate) file: Option<&'a Device>,
     /// The array's uuid, as backups have it.
     pub(crate) uuid: [u8; 16],
     pub(crate) section: Sectors,
@@ -67,6 +69,9 @@ fn open_new(wanted: &Wanted<'_>, bytes: u64) -> Result<Device, Failure> {
             .hint(format!("--backup-file FILE, on other devices than the array{takes}")));
     };
     check_content(path, wanted)?;
+    if let Some(file) = wanted.file {
+        return Ok(file.clone());
+    }
     if !path.exists() {
         File::create_new(path).map_err(|error| Use::Write.refused(path, &cause(&error)))?;
     }
@@ -83,6 +88,7 @@ pub(crate) fn fresh_file(
 ) -> Result<Device, Failure> {
     let wanted = Wanted {
         path,
+        file: None,
         uuid: [0; 16],
         section: Sectors::ZERO,
         members: disks,

@@ -32,6 +32,8 @@ pub(crate) struct Going {
     pub(crate) mover: Mover,
     pub(crate) ongoing: Ongoing,
     pub(crate) file: Option<Device>,
+    /// The file is one that we made just now.
+    pub(crate) made: bool,
     pub(crate) verdicts: Vec<BackupVerdict>,
 }
 
@@ -50,17 +52,17 @@ impl Going {
         let ongoing = Ongoing::new(assembly, members).map_err(|error| refused(&error))?;
         let file = candidate(what.backup_file.as_deref(), &ongoing)?;
         let verdicts = ongoing.backups(&mut mover, file.as_ref(), age);
-        Ok(Some(Self { mover, ongoing, file, verdicts }))
+        Ok(Some(Self { mover, ongoing, file, made: false, verdicts }))
     }
 
     /// Puts back what a backup holds, or makes sure that nothing has to be put back.
     pub(crate) fn prepare(self, how: &MovingArgs) -> Result<(Self, Ground), Failure> {
-        let Self { mut mover, ongoing, file, verdicts } = self;
+        let Self { mut mover, ongoing, file, made, verdicts } = self;
         let trust = if how.invalid_backup { Trust::Blind } else { Trust::Evidence };
         let (ongoing, ground) = ongoing
             .prepare(&mut mover, &verdicts, trust, crate::clock::date())
             .map_err(|error| refused(&error))?;
-        Ok((Self { mover, ongoing, file, verdicts }, ground))
+        Ok((Self { mover, ongoing, file, made, verdicts }, ground))
     }
 
     /// What became of each candidate for a backup.

@@ -83,10 +83,10 @@ pub(crate) fn revert(args: &RevertArgs, screen: Screen) -> Result<Exit, Failure>
     }
     let backup = if ahead { Some(backup_for(&mut going, &args.what, &args.how)?) } else { None };
     let options = Options { backup, doubt: doubt(args.how.force), until: None };
-    let Going { mut mover, ongoing, file, verdicts } = going;
+    let Going { mut mover, ongoing, file, made, verdicts } = going;
     let (ongoing, turned) =
         ongoing.revert(&mut mover, options, date).map_err(|error| stopped(&error))?;
-    let going = Going { mover, ongoing, file, verdicts };
+    let going = Going { mover, ongoing, file, made, verdicts };
     match turned {
         Turned::Finished => {
             let text = "the reshape was so near its end that it could only be finished";
@@ -147,13 +147,16 @@ fn make_backup(
 ) -> Result<BackupFile, Failure> {
     let wanted = Wanted {
         path: what.backup_file.as_deref(),
+        file: going.file.as_ref(),
         uuid: going.ongoing.assembly.uuid_on_disk,
         section,
         members: &going.ongoing.members.devices,
         verdicts: &going.verdicts,
-        force: how.force,
+        force: how.force || going.made,
     };
-    new_file(&mut going.mover, &wanted)
+    let made = new_file(&mut going.mover, &wanted)?;
+    (going.file, going.made) = (made.devices().next().cloned(), true);
+    Ok(made)
 }
 
 /// Moves until the end or ^C.
