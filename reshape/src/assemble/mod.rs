@@ -270,7 +270,14 @@ fn freshest(candidates: &[Candidate]) -> usize {
             best = index;
         }
     }
-    best
+    // The end of a shrink may be recorded on those only that leave by it: they are spares then.
+    let ended = |candidate: &Candidate| {
+        candidates.get(best).is_some_and(|known| {
+            let (known, later) = (&known.superblock, &candidate.superblock);
+            later.events() == known.events().saturating_add(1) && after_the_end(known, later)
+        })
+    };
+    candidates.iter().position(ended).unwrap_or(best)
 }
 
 /// The layout of `level` that a superblock means.

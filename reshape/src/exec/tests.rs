@@ -395,3 +395,33 @@ proptest! {
         expect_content(&case, &world, &ids, which);
     }
 }
+
+#[test]
+fn the_end_of_a_shrink_may_be_recorded_on_leaving_members_only() {
+    let case = Case {
+        level: Level::Raid5,
+        layouts: (0, 0),
+        chunks: (16, 8),
+        disks: (5, 3),
+        moves: false,
+        forwards: false,
+        missing: true,
+    };
+    let whole = {
+        let (world, ids, file) = make(&case, 1);
+        let before = world.ops();
+        go_on(&case, &world, (&ids, file), u64::MAX).expect("done");
+        world.ops() - before
+    };
+    for (back, seed) in (0..24).flat_map(|back| (0..4).map(move |seed| (back, seed))) {
+        let (world, ids, file) = make(&case, 1);
+        let cut = go_on(&case, &world, (&ids, file), whole.saturating_sub(back));
+        if matches!(cut, Ok(State::Finished)) {
+            continue;
+        }
+        let world = world.snapshot().after(Crash::Seeded(seed), seed);
+        let state = go_on(&case, &world, (&ids, file), u64::MAX);
+        assert_eq!(state, Ok(State::Finished), "{back} operations before the end, seed {seed}");
+        expect_content(&case, &world, &ids, 1);
+    }
+}

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::backup::{self, Wanted};
 use super::given::{Access, Given, failed, refused};
+use super::going::record::doubt;
 use super::range::{Watch, is_block, range};
 use crate::args::Direct;
 use crate::args::array::ExportArgs;
@@ -56,6 +57,7 @@ pub(crate) fn run(args: &ExportArgs, screen: Screen) -> Result<Exit, Failure> {
     let mut array = open(&given, args)?;
     let wanted = Wanted { file: args.backup_file.as_deref(), force: args.force };
     backup::lay_over(&mut array, &mut given, wanted, screen)?;
+    check_record(args, &mut given, screen)?;
     warn(&given, screen);
     let range = range("export", array.sectors(), args.offset, args.count, None)?;
     let bytes = range.sectors.get() * kcopy::SECTOR_SIZE;
@@ -114,13 +116,24 @@ fn open(given: &Given, args: &ExportArgs) -> Result<Array, Failure> {
     opened.map_err(|error| refused("read the array", &error))
 }
 
+/// A half-moved array is read from where the superblocks say that the reshape stands, unless what stands
+/// on the members contradicts that.
+fn check_record(args: &ExportArgs, given: &mut Given, screen: Screen) -> Result<(), Failure> {
+    if args.force || !matches!(given.assembly.shapes, Shapes::Moving { .. }) {
+        return Ok(());
+    }
+    let Given { mover, members, assembly } = given;
+    match doubt(mover, (assembly, members), &[], (args.progress, screen))? {
+        None => Ok(()),
+        Some(why) => Err(Failure::refused(format!("cannot export the array: {why}"))
+            .hint("reshape salvage --to exports what is there; --force reads as it is recorded")),
+    }
+}
+
 /// What the content rests on, if that may be wrong.
 fn warn(given: &Given, screen: Screen) {
     if matches!(given.assembly.shapes, Shapes::Moving { .. }) {
-        screen.note(
-            "a reshape is under way: how far it is was taken from the superblocks; if the kernel went \
-             further than it recorded, as some do, content there is not what it was",
-        );
+        screen.note("a reshape is under way: how far it is was taken from the superblocks");
     }
     if given.assembly.writable() == Err(WhyNotWrite::DirtyDegraded) {
         screen.note(

@@ -19,7 +19,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::{Screen, name};
 
 mod backups;
-mod record;
+pub(crate) mod record;
 mod run;
 mod status;
 

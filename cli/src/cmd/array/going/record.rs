@@ -4,9 +4,14 @@
 //! data offset. Going on from one destroys the array, and no parity would contradict: so all content is
 //! looked at first, once.
 
+use kcopy::Device;
+use reshape::array::Members;
+use reshape::assemble::{Assembly, Member};
+use reshape::mover::Mover;
 use reshape::salvage::{SalvageError, Verdict, find};
 
 use super::Going;
+use crate::args;
 use crate::args::array::MovingArgs;
 use crate::cmd::array::given::chain;
 use crate::cmd::array::range::Watch;
@@ -15,16 +20,38 @@ use crate::output::{Phase, Screen};
 
 /// Refuses to go on from a position that what stands on the members contradicts.
 pub(super) fn check(going: &mut Going, how: &MovingArgs, screen: Screen) -> Result<(), Failure> {
-    let moves = going.ongoing.restripe().shifts.iter().any(|shift| *shift != 0);
-    if how.force || !moves || going.ongoing.parity_tells() {
+    if how.force || going.ongoing.parity_tells() {
         return Ok(());
     }
     let (assembly, members) = (&going.ongoing.assembly, &going.ongoing.members);
+    let files: Vec<_> = going.file.iter().cloned().collect();
+    let told = (how.progress, screen);
+    match doubt(&mut going.mover, (assembly, members), &files, told)? {
+        None => Ok(()),
+        Some(why) => Err(Failure::refused(format!("cannot go on: {why}; nothing was overwritten"))
+            .hint("reshape salvage shows what is there, and puts the record right")),
+    }
+}
+
+/// Why the recorded position cannot be right, if data offsets move: reads all that is on the members.
+///
+/// # Errors
+///
+/// Interrupted, or members that cannot be read.
+pub(crate) fn doubt(
+    mover: &mut Mover,
+    (assembly, members): (&Assembly, &Members),
+    files: &[Device],
+    (progress, screen): (args::Progress, Screen),
+) -> Result<Option<String>, Failure> {
+    let moves = |member: &Member| member.new_data_offset != member.data_offset;
+    if !assembly.members.iter().any(moves) {
+        return Ok(None);
+    }
     let each = assembly.component.get() * kcopy::SECTOR_SIZE;
     let count = u64::try_from(members.devices.len()).unwrap_or(1);
-    let mut watch = Watch::begin(how.progress, screen, Phase::Check, each * count)?;
-    let files: Vec<_> = going.file.iter().cloned().collect();
-    let found = find(&mut going.mover, members, assembly, &files, &mut |done| watch.moved(done));
+    let mut watch = Watch::begin(progress, screen, Phase::Check, each * count)?;
+    let found = find(mover, members, assembly, files, &mut |done| watch.moved(done));
     let interrupted = watch.interrupted();
     watch.finish();
     if interrupted {
@@ -33,25 +60,21 @@ pub(super) fn check(going: &mut Going, how: &MovingArgs, screen: Screen) -> Resu
         return Err(Failure { exit: Exit::Interrupted, ..failure });
     }
     let finding = found.map_err(|error| unknown(&error))?;
-    let refused = |why: String| {
-        Err(Failure::refused(format!("cannot go on: {why}; nothing was overwritten"))
-            .hint("reshape salvage shows what is there, and puts the record right"))
-    };
-    match finding.verdict {
-        Verdict::AsRecorded => Ok(()),
-        Verdict::Found => refused(format!(
+    Ok(match finding.verdict {
+        Verdict::AsRecorded => None,
+        Verdict::Found => Some(format!(
             "the superblocks say that the reshape stands at {}, but what stands on the members says {}",
             finding.recorded, finding.resume
         )),
         Verdict::Lost => {
             let sectors: u64 = finding.lost.iter().map(|range| range.sectors.get()).sum();
-            refused(format!("{sectors} sectors of the content are nowhere on the members"))
+            Some(format!("{sectors} sectors of the content are nowhere on the members"))
         }
-        Verdict::Ambiguous => refused(
+        Verdict::Ambiguous => Some(
             "what stands on the members allows several positions, and the record may be wrong"
                 .into(),
         ),
-    }
+    })
 }
 
 fn unknown(error: &SalvageError) -> Failure {

@@ -50,7 +50,8 @@ pub(super) enum Speed {
 
 pub(super) fn text(told: &Told<'_>, (speeds, how): (&Speeds, Speed), _: Screen) -> String {
     let assembly = told.assembly;
-    let name = assembly.name.map(|name| format!(" ({name})")).unwrap_or_default();
+    let name = assembly.name.map(|name| name.to_string()).filter(|name| !name.is_empty());
+    let name = name.map(|name| format!(" ({name})")).unwrap_or_default();
     let mut lines = vec![format!("Array {}{name}", assembly.uuid), String::new()];
     lines.extend(shapes(told.plan));
     let picture = picture::lines(told.plan);
