@@ -112,8 +112,8 @@ impl Subject {
         Ok((present, plan))
     }
 
-    /// How fast the slowest member reads, from the start of its data on. Nobody writes to find out how
-    /// fast that is: half as fast is what disks do at least.
+    /// How fast the slowest member reads, from the start of its data on. Nothing is written to find out
+    /// how fast that is: it is taken to be the same.
     fn measure(&mut self) -> Result<Speeds, Failure> {
         let mut slowest = u64::MAX;
         for member in &self.assembly.members {
