@@ -31,6 +31,10 @@ impl Epoch {
         Time::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
+    pub(crate) fn millis(self) -> u128 {
+        now().duration_since(self.0).as_millis()
+    }
+
     pub(crate) fn seconds(self) -> f64 {
         now().duration_since(self.0).as_secs_f64()
     }

@@ -123,6 +123,7 @@ impl Program for args::array::Cli {
             Command::Revert(args) => cmd::array::going::revert(&args, screen),
             Command::Bitmap(args) => cmd::array::bitmap::run(&args, screen),
             Command::Salvage(args) => cmd::array::salvage::run(&args, screen),
+            Command::Replay(args) => cmd::array::replay::run(&args, screen),
             Command::Layout(args) => cmd::array::layout::run(&args, screen),
             Command::Generate(args) => manual::generate(&manual::RESHAPE, &args.what),
         }

@@ -31,7 +31,8 @@ const PROGRAMS: [Program; 2] = [
         golden: "reshape/",
         subcommands: &[
             "examine", "detail", "create", "export", "import", "check", "rebuild", "bitmap",
-            "plan", "grow", "status", "continue", "restore", "revert", "salvage", "layout", "demo",
+            "plan", "grow", "status", "continue", "restore", "revert", "salvage", "replay",
+            "layout", "demo",
         ],
         option: "raid-devices",
     },

@@ -79,6 +79,34 @@ fn killed_growth_is_finished() {
 }
 
 #[test]
+fn the_log_of_a_killed_growth_can_be_run_again() {
+    let dir = tmp::on_disk();
+    let _content = array(dir.path());
+    kill(dir.path(), &[&GROW[..], &["--event-log", "log"]].concat());
+    let go_on = ["continue", "--yes", "--event-log", "log"];
+    reshape(dir.path(), &[&go_on[..], &ALL[..]].concat()).expect_code(0);
+    let replayed = reshape(dir.path(), &["replay", "--json", "log"]).expect_code(0);
+    let replayed: serde_json::Value = serde_json::from_str(&replayed.stdout).expect("JSON");
+    let runs = replayed["runs"].as_array().expect("runs");
+    assert_eq!(runs.len(), 2, "{replayed}");
+    let states = (&runs[0]["state"], &runs[1]["state"]);
+    assert_eq!(states, (&"running".into(), &"finished".into()));
+    assert_eq!(runs[0]["from_sector"], 0);
+    // Superblocks may know one checkpoint more than the log of a process that was killed.
+    let sector = |run: usize, key: &str| runs[run][key].as_u64().expect("a number");
+    assert!(sector(1, "from_sector") >= sector(0, "recorded_sector"));
+
+    let log = std::fs::read_to_string(dir.path().join("log")).expect("text");
+    let other = log.replacen("do flush-members", "do finish", 1);
+    std::fs::write(dir.path().join("other"), other).expect("written");
+    let said = reshape(dir.path(), &["replay", "other"]).expect_code(1);
+    assert!(said.stdout.contains("the log says Finish"), "{said:?}");
+    reshape(dir.path(), &["replay", "m0"]).expect_code(2);
+    let onto = ["revert", "--yes", "--event-log", "content"];
+    reshape(dir.path(), &[&onto[..], &ALL[..]].concat()).expect_code(2);
+}
+
+#[test]
 fn killed_growth_is_taken_back() {
     let dir = tmp::on_disk();
     let bytes = array(dir.path());

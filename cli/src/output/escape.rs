@@ -17,6 +17,25 @@ pub(crate) fn name(path: &Path) -> String {
     text
 }
 
+/// A path as a word of a shell's command line, quoted if it has to be.
+pub(crate) fn word(path: &Path) -> String {
+    let is_plain = |character: char| {
+        character.is_alphanumeric()
+            || matches!(character, '/' | '.' | '_' | '-' | '+' | ':' | '@' | ',' | '%' | '=')
+    };
+    let shown = name(path);
+    match path.to_str() {
+        Some(text) if !text.is_empty() && text.chars().all(is_plain) => shown,
+        Some(text) if text == shown => format!("'{}'", text.replace('\'', "'\\''")),
+        // Control characters and bytes that are no text: as the shells' $'...' has them.
+        Some(_) | None => {
+            let bytes = path.as_os_str().as_bytes();
+            let escaped: String = bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+            format!("$'{escaped}'")
+        }
+    }
+}
+
 /// A text of several lines with every other control character escaped.
 pub(crate) fn lines(text: &str) -> String {
     let mut escaped = String::new();
@@ -49,6 +68,17 @@ mod tests {
     use std::ffi::OsStr;
 
     use super::*;
+
+    #[test]
+    fn words_of_a_command_are_quoted_where_the_shell_needs_it() {
+        let word = |bytes: &[u8]| word(Path::new(OsStr::from_bytes(bytes)));
+        assert_eq!(word(b"/dev/sda1"), "/dev/sda1");
+        assert_eq!(word(b"my disk's.img"), "'my disk'\\''s.img'");
+        assert_eq!(word(b"$HOME"), "'$HOME'");
+        assert_eq!(word(b""), "''");
+        assert_eq!(word(b"a\n"), "$'\\x61\\x0a'");
+        assert_eq!(word(b"\xff"), "$'\\xff'");
+    }
 
     #[test]
     fn control_characters_and_broken_text_are_escaped() {

@@ -14,7 +14,7 @@ pub(crate) mod escape;
 pub(crate) mod progress;
 pub(crate) mod text;
 
-pub(crate) use escape::name;
+pub(crate) use escape::{name, word};
 pub(crate) use progress::{Phase, Progress};
 
 /// Something is wrong.

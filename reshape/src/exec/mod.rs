@@ -26,7 +26,8 @@ use kcopy::{Job, Outcome};
 
 use crate::array::{Array, ArrayError, Range, Record, RecordError, Source, View};
 use crate::geometry::Geometry;
-use crate::machine::{Action, BadPosition, Event, Machine, State, WindowId};
+use crate::machine::log::{EventLog, Logged, Start};
+use crate::machine::{Action, BadPosition, Event, State, WindowId};
 use crate::metadata::{Direction, Superblock, Timestamp};
 use crate::mover::{MoveError, Mover};
 use crate::units::{ArraySector, MemberSector, Slot};
@@ -154,6 +155,8 @@ pub struct Options {
     pub doubt: Doubt,
     /// Where to stop, a multiple of the track's unit; `None`: at the end.
     pub until: Option<ArraySector>,
+    /// Where everything that happens is written down; `None`: nowhere.
+    pub log: Option<EventLog>,
 }
 
 /// Seconds after which a position is recorded, whether it has to be or not.
@@ -174,7 +177,7 @@ pub struct Progress {
 #[derive(Debug)]
 pub struct Executor<'a> {
     mover: &'a mut Mover,
-    machine: Machine,
+    machine: Logged,
     restripe: Restripe,
     old: View,
     new: View,
@@ -223,12 +226,13 @@ impl<'a> Executor<'a> {
         options: Options,
         clock: fn() -> Timestamp,
     ) -> Result<Self, ExecError> {
-        let Options { backup, doubt, until } = options;
+        let Options { backup, doubt, until, log } = options;
         let reshape = record.entries().iter().find_map(|entry| entry.superblock.reshape());
         let position = reshape.map_or_else(|| restripe.track.position(0), |r| r.position);
         let limits = restripe.limits(backup.as_ref().map(BackupFile::section));
-        let claimed = backup.as_ref().map(BackupFile::claimed).unwrap_or_default();
-        let mut machine = Machine::new(restripe.track, limits, position, claimed)?;
+        let saved = backup.as_ref().map(BackupFile::claimed).unwrap_or_default();
+        let mut machine =
+            Logged::new(&Start { track: restripe.track, limits, position, saved }, log)?;
         if let Some(until) = until {
             machine.stop_at(until);
         }

@@ -36,6 +36,7 @@
 //! positions. Positions that are recorded are multiples of [`Track::unit`], as the kernel demands.
 
 mod keeper;
+pub mod log;
 mod track;
 
 use std::collections::VecDeque;

@@ -286,17 +286,7 @@ impl Plan {
 
     /// The largest backup of all steps, in bytes; 0 if none is needed.
     pub fn backup_bytes(&self) -> u64 {
-        let backups = self.steps.iter().filter_map(|step| match step {
-            Step::Restripe(step) if step.mode == Mode::BackupFile => Some(step.backup_bytes),
-            Step::Restripe(_)
-            | Step::AddDisks(_)
-            | Step::RemoveBitmap
-            | Step::Takeover(_)
-            | Step::Resize(_)
-            | Step::ArraySize(_)
-            | Step::Rebuild(_)
-            | Step::MakeBitmap => None,
-        });
+        let backups = self.steps.iter().filter_map(Step::saved).map(|step| step.backup_bytes);
         backups.max().unwrap_or(0)
     }
 
@@ -307,6 +297,21 @@ impl Plan {
 }
 
 impl Step {
+    /// The restriping that needs a backup file, if it is one.
+    pub fn saved(&self) -> Option<&RestripeStep> {
+        match self {
+            Self::Restripe(step) if step.mode == Mode::BackupFile => Some(step),
+            Self::Restripe(_)
+            | Self::AddDisks(_)
+            | Self::RemoveBitmap
+            | Self::Takeover(_)
+            | Self::Resize(_)
+            | Self::ArraySize(_)
+            | Self::Rebuild(_)
+            | Self::MakeBitmap => None,
+        }
+    }
+
     /// What it reads and writes; empty if it moves no data.
     pub fn traffic(&self) -> &[Traffic] {
         match self {

@@ -1,10 +1,8 @@
 //! `reshape bitmap`
 
-use std::path::PathBuf;
+use clap::Args;
 
-use clap::{Args, ValueHint};
-
-use super::{MoverArgs, NewBitmap};
+use super::{ArrayArgs, AskArgs, MoverArgs, NewBitmap};
 use crate::units::KibSize;
 
 const AFTER: &str = "\
@@ -20,18 +18,16 @@ Examples:
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = AFTER)]
 pub(crate) struct BitmapArgs {
-    /// Members of the array, in any order
-    #[arg(value_name = "DEV", required = true, value_hint = ValueHint::AnyPath)]
-    pub(crate) devices: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) array: ArrayArgs,
     /// What the array is to have
     #[arg(value_name = "BITMAP", required = true, value_enum)]
     pub(crate) bitmap: NewBitmap,
     /// What one bit stands for; without a unit in KiB [default: 64 MiB or more]
     #[arg(long, value_name = "SIZE")]
     pub(crate) bitmap_chunk: Option<KibSize>,
-    /// Do not ask
-    #[arg(short = 'R', long, visible_alias = "run")]
-    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
     /// Go on although checks forbid it, as with a dirty array that lacks a member
     #[arg(short, long)]
     pub(crate) force: bool,

@@ -1,11 +1,8 @@
 //! `reshape check`
 
-use std::path::PathBuf;
+use clap::Args;
 
-use clap::{Args, ValueHint};
-
-use super::MoverArgs;
-use crate::args::Progress;
+use super::{ArrayArgs, RunArgs};
 
 const AFTER: &str = "\
 Mismatches are counted in sectors, as the kernel counts them. With two parities (RAID6) the member that \
@@ -23,9 +20,8 @@ Examples:
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = AFTER)]
 pub(crate) struct CheckArgs {
-    /// Members of the array, in any order
-    #[arg(value_name = "DEV", required = true, value_hint = ValueHint::AnyPath)]
-    pub(crate) devices: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) array: ArrayArgs,
     /// Make parity and copies agree, and write anew what could not be read
     #[arg(long)]
     pub(crate) repair: bool,
@@ -35,12 +31,6 @@ pub(crate) struct CheckArgs {
     /// Go on although checks forbid it, as with a dirty array that lacks a member
     #[arg(short, long, requires = "repair")]
     pub(crate) force: bool,
-    /// How progress is told, on standard error
-    #[arg(long, value_enum, default_value = "auto")]
-    pub(crate) progress: Progress,
-    /// Print the result as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) mover: MoverArgs,
+    pub(crate) run: RunArgs,
 }

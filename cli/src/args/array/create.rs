@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum, ValueHint};
 use reshape::geometry::Level;
 use reshape::metadata::Version;
 
-use super::MoverArgs;
+use super::{AskArgs, MoverArgs};
 use crate::args::Progress;
 use crate::units::{KibSize, Size};
 
@@ -72,9 +72,8 @@ pub(crate) struct CreateArgs {
     /// Make the members, as sparse files of this size; none of them may exist
     #[arg(long, value_name = "SIZE")]
     pub(crate) create_files: Option<Size>,
-    /// Do not ask
-    #[arg(short = 'R', long, visible_alias = "run")]
-    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
     /// How progress is told, on standard error
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) progress: Progress,

@@ -1,8 +1,8 @@
 //! `reshape detail`
 
-use std::path::PathBuf;
+use clap::Args;
 
-use clap::{Args, ValueHint};
+use super::ArrayArgs;
 
 const AFTER: &str = "\
 The array may lack members, and be in the middle of a reshape. Members that missed changes are told \
@@ -20,9 +20,8 @@ Examples:
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = AFTER)]
 pub(crate) struct DetailArgs {
-    /// Members of the array, in any order
-    #[arg(value_name = "DEV", required = true, value_hint = ValueHint::AnyPath)]
-    pub(crate) devices: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) array: ArrayArgs,
     /// Print KEY=VALUE lines
     #[arg(short = 'Y', long, conflicts_with_all = ["brief", "json"])]
     pub(crate) export: bool,

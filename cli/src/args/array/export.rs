@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::MoverArgs;
-use crate::args::Progress;
+use super::{ArrayArgs, RunArgs};
 use crate::units::Size;
 
 const AFTER: &str = "\
@@ -25,9 +24,8 @@ Examples:
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = AFTER)]
 pub(crate) struct ExportArgs {
-    /// Members of the array, in any order
-    #[arg(value_name = "DEV", required = true, value_hint = ValueHint::AnyPath)]
-    pub(crate) devices: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) array: ArrayArgs,
     /// File or block device to write; - is standard output
     #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
     pub(crate) to: PathBuf,
@@ -46,12 +44,6 @@ pub(crate) struct ExportArgs {
     /// Do not make the file durable before the command ends
     #[arg(long)]
     pub(crate) no_flush: bool,
-    /// How progress is told, on standard error
-    #[arg(long, value_enum, default_value = "auto")]
-    pub(crate) progress: Progress,
-    /// Print the result as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) mover: MoverArgs,
+    pub(crate) run: RunArgs,
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::MoverArgs;
+use super::{ArrayArgs, AskArgs, LogArgs, MoverArgs};
 use crate::args::Progress;
 
 const AFTER_CONTINUE: &str = "\
@@ -43,9 +43,8 @@ Examples:
 /// Which reshape, and what may be believed.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct OngoingArgs {
-    /// Members of the array, in any order
-    #[arg(value_name = "DEV", required = true, value_hint = ValueHint::AnyPath)]
-    pub(crate) devices: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) array: ArrayArgs,
     /// Backup file of the reshape; where one is needed, what comes next is saved there, too
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) backup_file: Option<PathBuf>,
@@ -57,9 +56,8 @@ pub(crate) struct OngoingArgs {
 /// How a reshape is moved.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct MovingArgs {
-    /// Do not ask
-    #[arg(short = 'R', long, visible_alias = "run")]
-    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
     /// Go on although checks forbid it: a backup of another time, stripes that contradict their parity
     #[arg(short, long)]
     pub(crate) force: bool,
@@ -81,6 +79,8 @@ pub(crate) struct ContinueArgs {
     pub(crate) what: OngoingArgs,
     #[command(flatten)]
     pub(crate) how: MovingArgs,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 /// Put the critical section of an interrupted reshape back from its backup
@@ -101,6 +101,8 @@ pub(crate) struct RevertArgs {
     pub(crate) what: OngoingArgs,
     #[command(flatten)]
     pub(crate) how: MovingArgs,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 /// Say where a reshape stands, what it waits for, and the command that goes on

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::{ChangeArgs, MoverArgs};
-use crate::args::Progress;
+use super::{ArrayArgs, AskArgs, ChangeArgs, LogArgs, RunArgs};
 
 const AFTER: &str = "\
 What will be done is what reshape plan shows for the same options; --dry-run shows it here. Everything that \
@@ -23,9 +22,8 @@ Examples:
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = AFTER)]
 pub(crate) struct GrowArgs {
-    /// Members of the array, in any order
-    #[arg(value_name = "DEV", required = true, value_hint = ValueHint::AnyPath)]
-    pub(crate) devices: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) array: ArrayArgs,
     #[command(flatten)]
     pub(crate) change: ChangeArgs,
     /// Show what would be done and do nothing, as reshape plan does
@@ -37,17 +35,12 @@ pub(crate) struct GrowArgs {
     /// Read all content before and after, and compare its SHA-256
     #[arg(long)]
     pub(crate) prove: bool,
-    /// Do not ask
-    #[arg(short = 'R', long, visible_alias = "run")]
-    pub(crate) yes: bool,
-    /// How progress is told, on standard error
-    #[arg(long, value_enum, default_value = "auto")]
-    pub(crate) progress: Progress,
-    /// Print the result as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) mover: MoverArgs,
+    pub(crate) ask: AskArgs,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 const AFTER_DEMO: &str = "\

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::MoverArgs;
-use crate::args::Progress;
+use super::{ArrayArgs, AskArgs, RunArgs};
 use crate::units::Size;
 
 const AFTER: &str = "\
@@ -22,9 +21,8 @@ Examples:
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = AFTER)]
 pub(crate) struct ImportArgs {
-    /// Members of the array, in any order
-    #[arg(value_name = "DEV", required = true, value_hint = ValueHint::AnyPath)]
-    pub(crate) devices: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) array: ArrayArgs,
     /// File or block device to read; - is standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
     pub(crate) from: PathBuf,
@@ -34,18 +32,11 @@ pub(crate) struct ImportArgs {
     /// So many bytes instead of all up to the end of the file
     #[arg(long, value_name = "SIZE")]
     pub(crate) count: Option<Size>,
-    /// Do not ask
-    #[arg(short = 'R', long, visible_alias = "run")]
-    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
     /// Go on although checks forbid it, as with a dirty array that lacks a member
     #[arg(short, long)]
     pub(crate) force: bool,
-    /// How progress is told, on standard error
-    #[arg(long, value_enum, default_value = "auto")]
-    pub(crate) progress: Progress,
-    /// Print the result as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) mover: MoverArgs,
+    pub(crate) run: RunArgs,
 }

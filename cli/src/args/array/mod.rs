@@ -6,6 +6,7 @@ use super::{GenerateArgs, Talk};
 
 mod bitmap;
 mod check;
+mod common;
 mod create;
 mod detail;
 mod examine;
@@ -17,10 +18,12 @@ mod layout;
 mod mover;
 mod plan;
 mod rebuild;
+mod replay;
 mod salvage;
 
 pub(crate) use bitmap::BitmapArgs;
 pub(crate) use check::CheckArgs;
+pub(crate) use common::{ArrayArgs, AskArgs, LogArgs, RunArgs};
 pub(crate) use create::{CreateArgs, NewBitmap};
 pub(crate) use detail::DetailArgs;
 pub(crate) use examine::ExamineArgs;
@@ -34,6 +37,7 @@ pub(crate) use layout::LayoutArgs;
 pub(crate) use mover::MoverArgs;
 pub(crate) use plan::{Bitmap, ChangeArgs, PlanArgs};
 pub(crate) use rebuild::RebuildArgs;
+pub(crate) use replay::ReplayArgs;
 pub(crate) use salvage::SalvageArgs;
 
 /// Shown at the end of the long help.
@@ -78,6 +82,7 @@ pub(crate) enum Command {
     Restore(RestoreArgs),
     Revert(RevertArgs),
     Salvage(SalvageArgs),
+    Replay(ReplayArgs),
     Layout(LayoutArgs),
     Demo(DemoArgs),
     #[command(hide = true)]

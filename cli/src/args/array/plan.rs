@@ -7,6 +7,8 @@ use kcopy::Sectors;
 use reshape::geometry::Level;
 use reshape::plan::WantedSize;
 
+use super::ArrayArgs;
+
 use crate::units::{KibSize, Size};
 
 const AFTER: &str = "\
@@ -29,9 +31,8 @@ Examples:
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = AFTER)]
 pub(crate) struct PlanArgs {
-    /// Members of the array, in any order
-    #[arg(value_name = "DEV", required = true, value_hint = ValueHint::AnyPath)]
-    pub(crate) devices: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) array: ArrayArgs,
     #[command(flatten)]
     pub(crate) change: ChangeArgs,
     /// What each disk reads and writes in a second, for the time it takes

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::MoverArgs;
-use crate::args::Progress;
+use super::{ArrayArgs, RunArgs};
 
 const AFTER: &str = "\
 The recorded position of an interrupted reshape may be wrong, or differ between the members: whoever \
@@ -27,9 +26,8 @@ Examples:
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = AFTER)]
 pub(crate) struct SalvageArgs {
-    /// Members of the array, in any order
-    #[arg(value_name = "DEV", required = true, value_hint = ValueHint::AnyPath)]
-    pub(crate) devices: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) array: ArrayArgs,
     /// Backup file of the reshape
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) backup_file: Option<PathBuf>,
@@ -39,12 +37,6 @@ pub(crate) struct SalvageArgs {
     /// Record the position that was found on all members
     #[arg(short = 'R', long, visible_alias = "run")]
     pub(crate) yes: bool,
-    /// How progress is told, on standard error
-    #[arg(long, value_enum, default_value = "auto")]
-    pub(crate) progress: Progress,
-    /// Print the result as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) mover: MoverArgs,
+    pub(crate) run: RunArgs,
 }

@@ -27,11 +27,11 @@ pub(crate) fn run(args: &BitmapArgs, screen: Screen) -> Result<Exit, Failure> {
         return Err(Failure::refused("cannot change the bitmap: --bitmap-chunk without a bitmap")
             .hint("leave it out, or say internal"));
     }
-    let mut given = Given::open(&args.devices, Access::Change, &args.mover)?;
+    let mut given = Given::open(&args.array.devices, Access::Change, &args.mover)?;
     let force = if args.force { Force::Yes } else { Force::No };
     let mut session = Session::open(&given.assembly, &given.members, force)
         .map_err(|error| refused("change the bitmap", &error))?;
-    confirm(args.yes.into(), &question(args, &given))?;
+    confirm(args.ask.yes.into(), &question(args, &given))?;
     let report = match args.bitmap {
         NewBitmap::Internal => {
             let chunk = session.add_bitmap(&mut given.mover, date(), chunk);
@@ -69,6 +69,6 @@ fn question(args: &BitmapArgs, given: &Given) -> String {
         NewBitmap::Internal => "a bitmap will be written beside the superblocks",
         NewBitmap::None => "the bitmap will be taken out",
     };
-    let paths: Vec<String> = args.devices.iter().map(|path| name(path)).collect();
+    let paths: Vec<String> = args.array.devices.iter().map(|path| name(path)).collect();
     format!("{what} of the {} ({})", given.title(), paths.join(", "))
 }

@@ -51,7 +51,7 @@ struct UnreadableReport {
 
 pub(crate) fn run(args: &CheckArgs, screen: Screen) -> Result<Exit, Failure> {
     let access = if args.repair { Access::Change } else { Access::Look };
-    let mut given = Given::open(&args.devices, access, &args.mover)?;
+    let mut given = Given::open(&args.array.devices, access, &args.run.mover)?;
     let mut session = if args.repair { Some(open(args, &given)?) } else { None };
     let (devices, bad) = (&given.members.devices, &given.members.bad);
     let array = Array::open(&given.assembly, devices, bad)
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &CheckArgs, screen: Screen) -> Result<Exit, Failure> {
     let each = array.view().map_or(0, |view| view.geometry().component().get());
     let total = each * kcopy::SECTOR_SIZE;
     let phase = if args.repair { Phase::Repair } else { Phase::Check };
-    let mut watch = Watch::begin(args.progress, screen, phase, total)?;
+    let mut watch = Watch::begin(args.run.progress, screen, phase, total)?;
     let epoch = Epoch::begin();
     let moved = &mut |done| watch.moved(done);
     let result = match &mut session {
@@ -78,7 +78,7 @@ pub(crate) fn run(args: &CheckArgs, screen: Screen) -> Result<Exit, Failure> {
         Err(ArrayError::Move(MoveError::Cancelled)) if watch.interrupted() => {
             screen.problem("interrupted: not everything was read");
             screen.hint("run the same command again; it begins anew");
-            Ok(if args.json {
+            Ok(if args.run.json {
                 let report = report_of(&given, &CheckReport::default(), epoch.seconds());
                 screen.json(&Report { interrupted: true, ..report }, Exit::Interrupted)
             } else {
@@ -96,7 +96,7 @@ fn open(args: &CheckArgs, given: &Given) -> Result<Session, Failure> {
 }
 
 fn question(args: &CheckArgs, given: &Given) -> String {
-    let paths: Vec<String> = args.devices.iter().map(|path| name(path)).collect();
+    let paths: Vec<String> = args.array.devices.iter().map(|path| name(path)).collect();
     let what = match given.assembly.level {
         Level::Raid1 | Level::Raid10 => "copies that differ from the first",
         Level::Raid6 => "members that disagree with the two parities",
@@ -146,7 +146,7 @@ fn tell(
     let places = found.wrong.len() + found.unreadable.len();
     let left = (places as u64).saturating_sub(found.repaired);
     let exit = if left == 0 && (args.repair || places == 0) { Exit::Done } else { Exit::Failed };
-    if args.json {
+    if args.run.json {
         return screen.json(&report_of(given, found, seconds), exit);
     }
     name_places(screen, given, found);

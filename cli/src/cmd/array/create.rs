@@ -177,7 +177,7 @@ fn on_devices(
         });
     }
     let plan = CreatePlan::new(wanted, &seats).map_err(|error| not_created(&error.into()))?;
-    confirm(args.yes.into(), &question(args, &plan))?;
+    confirm(args.ask.yes.into(), &question(args, &plan))?;
     plan.execute(mover).map_err(|error| not_created(&error))?;
     if plan.resync == Resync::Clean {
         return Ok(Initial::Needless);

@@ -53,7 +53,7 @@ struct RangeReport {
 pub(crate) fn run(args: &ExportArgs, screen: Screen) -> Result<Exit, Failure> {
     let to_pipe = args.to.as_os_str() == "-";
     check_pipe(args, to_pipe)?;
-    let mut given = Given::open(&args.devices, Access::Look, &args.mover)?;
+    let mut given = Given::open(&args.array.devices, Access::Look, &args.run.mover)?;
     let mut array = open(&given, args)?;
     let wanted = Wanted { file: args.backup_file.as_deref(), force: args.force };
     backup::lay_over(&mut array, &mut given, wanted, screen)?;
@@ -62,8 +62,8 @@ pub(crate) fn run(args: &ExportArgs, screen: Screen) -> Result<Exit, Failure> {
     let range = range("export", array.sectors(), args.offset, args.count, None)?;
     let bytes = range.sectors.get() * kcopy::SECTOR_SIZE;
     let target =
-        if to_pipe { None } else { Some(file(&given, &args.to, args.mover.direct, bytes)?) };
-    let mut watch = Watch::begin(args.progress, screen, Phase::Export, bytes)?;
+        if to_pipe { None } else { Some(file(&given, &args.to, args.run.mover.direct, bytes)?) };
+    let mut watch = Watch::begin(args.run.progress, screen, Phase::Export, bytes)?;
     let epoch = Epoch::begin();
     let flush = !args.no_flush && target.is_some();
     let result = match target {
@@ -95,7 +95,7 @@ pub(crate) fn run(args: &ExportArgs, screen: Screen) -> Result<Exit, Failure> {
 /// What goes to standard output is for a program, and is nothing but the content.
 fn check_pipe(args: &ExportArgs, to_pipe: bool) -> Result<(), Failure> {
     let refused = |cause| Failure::refused(format!("cannot export to standard output: {cause}"));
-    if to_pipe && args.json {
+    if to_pipe && args.run.json {
         return Err(
             refused("the JSON would go there too").hint("export to a file, or without --json")
         );
@@ -123,7 +123,7 @@ fn check_record(args: &ExportArgs, given: &mut Given, screen: Screen) -> Result<
         return Ok(());
     }
     let Given { mover, members, assembly } = given;
-    match doubt(mover, (assembly, members), &[], (args.progress, screen))? {
+    match doubt(mover, (assembly, members), &[], (args.run.progress, screen))? {
         None => Ok(()),
         Some(why) => Err(Failure::refused(format!("cannot export the array: {why}"))
             .hint("reshape salvage --to exports what is there; --force reads as it is recorded")),
@@ -255,7 +255,7 @@ fn windows(
 fn interrupted(args: &ExportArgs, screen: Screen) -> Exit {
     screen.problem("interrupted: the content is not complete");
     screen.hint("run the same command again");
-    if !args.json {
+    if !args.run.json {
         return Exit::Interrupted;
     }
     let report = Report {
@@ -295,7 +295,7 @@ fn tell(
         screen
             .note(&format!("{sectors} sectors could not be read where they are and were computed"));
     }
-    if args.json {
+    if args.run.json {
         let ranges = |ranges: &[Range]| {
             let report = |range: &Range| RangeReport {
                 start_sector: range.start.get(),

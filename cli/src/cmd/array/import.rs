@@ -48,14 +48,14 @@ struct Done {
 }
 
 pub(crate) fn run(args: &ImportArgs, screen: Screen) -> Result<Exit, Failure> {
-    let mut given = Given::open(&args.devices, Access::Change, &args.mover)?;
+    let mut given = Given::open(&args.array.devices, Access::Change, &args.run.mover)?;
     let force = if args.force { Force::Yes } else { Force::No };
     let mut session = Session::open(&given.assembly, &given.members, force)
         .map_err(|error| refused("write to the array", &error))?;
     let work = plan(args, &given, &session)?;
     let bytes = work.range.sectors.get() * kcopy::SECTOR_SIZE;
-    confirm(args.yes.into(), &question(args, &given, &work))?;
-    let mut watch = Watch::begin(args.progress, screen, Phase::Import, bytes)?;
+    confirm(args.ask.yes.into(), &question(args, &given, &work))?;
+    let mut watch = Watch::begin(args.run.progress, screen, Phase::Import, bytes)?;
     let epoch = Epoch::begin();
     let done = match &work.device {
         Some(device) => from_device(&mut session, &mut given, (work.range, device), &mut watch),
@@ -71,7 +71,7 @@ fn plan(args: &ImportArgs, given: &Given, session: &Session) -> Result<Work, Fai
         let range = range("import", size, args.offset, args.count, None)?;
         return Ok(Work { range, device: None });
     }
-    let device = open_source(&args.from, args.mover.direct)?;
+    let device = open_source(&args.from, args.run.mover.direct)?;
     if let Some(member) = given.has(&device) {
         let cause = format!("it is on the same device as the member {}", name(member.path()));
         return Err(Use::Read.refused(&args.from, &cause).hint("import from another file"));
@@ -90,7 +90,7 @@ fn question(args: &ImportArgs, given: &Given, work: &Work) -> String {
     let bytes = human(work.range.sectors.get() * kcopy::SECTOR_SIZE);
     let upto = if work.device.is_none() && args.count.is_none() { "up to " } else { "" };
     let (start, title) = (work.range.start.get(), given.title());
-    let paths: Vec<String> = args.devices.iter().map(|path| name(path)).collect();
+    let paths: Vec<String> = args.array.devices.iter().map(|path| name(path)).collect();
     format!(
         "{upto}{bytes} of the {title} will be overwritten, from sector {start} on ({})",
         paths.join(", ")
@@ -197,7 +197,7 @@ fn tell(
         screen.failure(failure);
         exit = failure.exit;
     }
-    if args.json {
+    if args.run.json {
         let report = Report {
             schema: 1,
             bytes: done.bytes,

@@ -10,6 +10,7 @@ pub(crate) mod check;
 pub(crate) mod create;
 pub(crate) mod demo;
 pub(crate) mod detail;
+mod event_log;
 pub(crate) mod examine;
 pub(crate) mod export;
 mod given;
@@ -21,6 +22,7 @@ pub(crate) mod plan;
 mod random;
 mod range;
 pub(crate) mod rebuild;
+pub(crate) mod replay;
 pub(crate) mod salvage;
 
 /// What a line of `mdadm.conf` says about an array.

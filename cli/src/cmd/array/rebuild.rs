@@ -53,11 +53,11 @@ enum How {
 }
 
 pub(crate) fn run(args: &RebuildArgs, screen: Screen) -> Result<Exit, Failure> {
-    let all: Vec<PathBuf> = args.devices.iter().chain(&args.add).cloned().collect();
+    let all: Vec<PathBuf> = args.array.devices.iter().chain(&args.add).cloned().collect();
     // That none is named twice is seen before they are claimed.
-    drop(open_all(&all, Access::Look, args.mover.direct)?);
-    let mut given = Given::open(&args.devices, Access::Change, &args.mover)?;
-    let added = open_all(&args.add, Access::Change, args.mover.direct)?;
+    drop(open_all(&all, Access::Look, args.run.mover.direct)?);
+    let mut given = Given::open(&args.array.devices, Access::Change, &args.run.mover)?;
+    let added = open_all(&args.add, Access::Change, args.run.mover.direct)?;
     check_foreign(&mut given, &added, args.force)?;
     let force = if args.force { Force::Yes } else { Force::No };
     let mut session = Session::open(&given.assembly, &given.members, force)
@@ -66,9 +66,9 @@ pub(crate) fn run(args: &RebuildArgs, screen: Screen) -> Result<Exit, Failure> {
     if steps.is_empty() {
         return nothing_to_do(args, screen, &given);
     }
-    confirm(args.yes.into(), &question(&given, &steps))?;
+    confirm(args.ask.yes.into(), &question(&given, &steps))?;
     let each = given.assembly.component.get() * kcopy::SECTOR_SIZE;
-    let mut watch = Watch::begin(args.progress, screen, Phase::Rebuild, each)?;
+    let mut watch = Watch::begin(args.run.progress, screen, Phase::Rebuild, each)?;
     let epoch = Epoch::begin();
     let mut rebuilt = Vec::new();
     let mut end = Ok(());
@@ -151,7 +151,7 @@ fn nothing_to_do(args: &RebuildArgs, screen: Screen, given: &Given) -> Result<Ex
         return Err(Failure::refused(format!("cannot rebuild: {cause}"))
             .hint("--add DEV names a device that becomes a member"));
     }
-    if args.json {
+    if args.run.json {
         let report = Report {
             schema: 1,
             seconds: 0.0,
@@ -209,7 +209,7 @@ fn tell(
         .filter(|slot| !rebuilt.iter().any(|step| step.slot == *slot))
         .map(Slot::get)
         .collect();
-    if args.json {
+    if args.run.json {
         let one = |step: &&Step| RebuiltReport {
             slot: step.slot.get(),
             path: step.device.path().to_string_lossy().into_owned(),

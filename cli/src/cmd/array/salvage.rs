@@ -103,7 +103,7 @@ struct Done {
 
 pub(crate) fn run(args: &SalvageArgs, screen: Screen) -> Result<Exit, Failure> {
     let access = if args.yes { Access::Change } else { Access::Look };
-    let mut given = Given::open(&args.devices, access, &args.mover)?;
+    let mut given = Given::open(&args.array.devices, access, &args.run.mover)?;
     let backups = backups(args, &given)?;
     let Shapes::Moving { old, new, .. } = given.assembly.shapes.clone() else {
         return Err(not_found(&SalvageError::NotReshaping));
@@ -111,7 +111,7 @@ pub(crate) fn run(args: &SalvageArgs, screen: Screen) -> Result<Exit, Failure> {
     // Everything is read at its old and at its new place, and as rows of the members.
     let content = old.sectors().min(new.sectors()).get();
     let bytes = (content + new.component().get()) * SECTOR_SIZE;
-    let mut watch = Watch::begin(args.progress, screen, Phase::Check, bytes)?;
+    let mut watch = Watch::begin(args.run.progress, screen, Phase::Check, bytes)?;
     let (mover, assembly) = (&mut given.mover, &given.assembly);
     let moved = &mut |done| watch.moved(done);
     let found = find(mover, &given.members, assembly, &backups, moved);
@@ -125,7 +125,7 @@ pub(crate) fn run(args: &SalvageArgs, screen: Screen) -> Result<Exit, Failure> {
         Err(error) => return Err(not_found(&error)),
     };
     let mut done = Done::default();
-    if !args.json {
+    if !args.run.json {
         screen.result(&text(&given, (&old, &new), &finding), Exit::Done);
     }
     if let Some(to) = &args.to {
@@ -173,9 +173,9 @@ fn export(
 ) -> Result<(), Failure> {
     let sectors = finding.content.sectors().get();
     let bytes = sectors * SECTOR_SIZE;
-    let device = file(given, to, args.mover.direct, bytes)?;
+    let device = file(given, to, args.run.mover.direct, bytes)?;
     let target = Target::Device { device: device.clone(), offset: 0 };
-    let mut watch = Watch::begin(args.progress, screen, Phase::Export, bytes)?;
+    let mut watch = Watch::begin(args.run.progress, screen, Phase::Export, bytes)?;
     let moved = &mut |done| watch.moved(done);
     let mover = &mut given.mover;
     let read = finding.content.read_to(mover, Range::new(0, sectors), &target, moved);
@@ -345,7 +345,7 @@ fn ranges(ranges: &[Range]) -> Vec<RangeReport> {
 fn tell(args: &SalvageArgs, screen: Screen, given: &Given, finding: &Finding, done: &Done) -> Exit {
     let whole = finding.is_whole() && done.unreadable.is_empty();
     let exit = if whole { Exit::Done } else { Exit::Failed };
-    if args.json {
+    if args.run.json {
         return screen.json(&report(given, finding, done), exit);
     }
     for range in done.unreadable.iter().take(NAMED) {

@@ -13,6 +13,7 @@ use crate::array::{ArrayError, Force, Members, Newcomer, Record, Session};
 use crate::assemble::{Assembly, assemble};
 use crate::geometry::Level;
 use crate::machine::State;
+use crate::machine::log::EventLog;
 use crate::metadata::{Features, Role, Superblock, Timestamp, Uuid};
 use crate::mover::{MoveError, Mover};
 use crate::plan::{Mode, Plan, Present, RebuildStep, ResizeStep, RestripeStep, Step, TakeoverStep};
@@ -40,6 +41,8 @@ pub struct Tools<'a> {
     pub doubt: Doubt,
     /// What time it is.
     pub clock: fn() -> Timestamp,
+    /// Where everything that happens is written down; `None`: nowhere.
+    pub log: Option<EventLog>,
 }
 
 /// See the module.
@@ -91,17 +94,8 @@ impl<'a> Performer<'a> {
 
     /// Takes the room for the largest backup before anything is changed.
     fn reserve(&mut self) -> Result<(), ExecError> {
-        let sections = self.plan.steps.iter().filter_map(|step| match step {
-            Step::Restripe(step) if step.mode == Mode::BackupFile => step.restripe.section(),
-            Step::Restripe(_)
-            | Step::AddDisks(_)
-            | Step::RemoveBitmap
-            | Step::Takeover(_)
-            | Step::Resize(_)
-            | Step::ArraySize(_)
-            | Step::Rebuild(_)
-            | Step::MakeBitmap => None,
-        });
+        let saved = self.plan.steps.iter().filter_map(Step::saved);
+        let sections = saved.filter_map(|step| step.restripe.section());
         let Some(largest) = sections.max() else { return Ok(()) };
         let (assembly, _) = self.look()?;
         self.make_backup(assembly.uuid_on_disk, largest)?;
@@ -270,7 +264,8 @@ impl<'a> Performer<'a> {
         begin(self.mover, &mut record, &step.restripe, &added, (self.tools.clock)())?;
         let (assembly, members) = self.look()?;
         let mut ongoing = Ongoing::new(assembly, members)?;
-        let options = Options { backup, doubt: self.tools.doubt, until: None };
+        let log = self.tools.log.clone();
+        let options = Options { backup, doubt: self.tools.doubt, until: None, log };
         ongoing.run(self.mover, options, self.tools.clock, &mut |progress| {
             so_far(progress.moved * kcopy::SECTOR_SIZE)
         })

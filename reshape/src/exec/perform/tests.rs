@@ -122,8 +122,13 @@ fn run(case: &Case) -> Result<(), String> {
     }
     let plan = plan::plan(&present, &case.change).map_err(|refusal| refusal.to_string())?;
     let uuids: Vec<Uuid> = (100..).map(|n| Uuid([n; 16])).take(bench.devices.len()).collect();
-    let tools =
-        Tools { backup: Some(bench.file.clone()), uuids: &uuids, doubt: Doubt::Stop, clock: now };
+    let tools = Tools {
+        backup: Some(bench.file.clone()),
+        uuids: &uuids,
+        doubt: Doubt::Stop,
+        clock: now,
+        log: None,
+    };
     let disks = bench.devices.clone();
     let state = Performer::new(&mut bench.mover, (&present, &plan), &disks, tools)
         .run(&mut |_| true)

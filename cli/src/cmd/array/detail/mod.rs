@@ -62,7 +62,7 @@ struct ReshapeReport {
 
 pub(crate) fn run(args: &DetailArgs, screen: Screen) -> Result<Exit, Failure> {
     let given =
-        Given::open(&args.devices, Access::Look, &MoverArgs::small()).map_err(|failure| {
+        Given::open(&args.array.devices, Access::Look, &MoverArgs::small()).map_err(|failure| {
             if args.test { Failure { exit: Exit::Unknown, ..failure } } else { failure }
         })?;
     let exit = if args.test { tested(&given.assembly) } else { Exit::Done };

@@ -11,8 +11,10 @@ use kcopy::Device;
 use reshape::array::Age;
 use reshape::assemble::Shapes;
 use reshape::exec::{BackupVerdict, Doubt, ExecError, Ground, Ongoing, Trust};
+use reshape::machine::log::EventLog;
 use reshape::mover::{MoveError, Mover};
 
+use super::event_log::LogFile;
 use super::given::{Access, Given, chain};
 use crate::args::array::{MoverArgs, MovingArgs, OngoingArgs};
 use crate::exit::{Exit, Failure};
@@ -35,6 +37,8 @@ pub(crate) struct Going {
     /// The file is one that we made just now.
     pub(crate) made: bool,
     pub(crate) verdicts: Vec<BackupVerdict>,
+    /// Where what it does is written down.
+    pub(crate) log: Option<LogFile>,
 }
 
 impl Going {
@@ -45,24 +49,29 @@ impl Going {
         age: Age,
         how: &MoverArgs,
     ) -> Result<Option<Self>, Failure> {
-        let Given { mut mover, members, assembly } = Given::open(&what.devices, access, how)?;
+        let Given { mut mover, members, assembly } = Given::open(&what.array.devices, access, how)?;
         if !matches!(assembly.shapes, Shapes::Moving { .. }) {
             return Ok(None);
         }
         let ongoing = Ongoing::new(assembly, members).map_err(|error| refused(&error))?;
         let file = candidate(what.backup_file.as_deref(), &ongoing)?;
         let verdicts = ongoing.backups(&mut mover, file.as_ref(), age);
-        Ok(Some(Self { mover, ongoing, file, made: false, verdicts }))
+        Ok(Some(Self { mover, ongoing, file, made: false, verdicts, log: None }))
     }
 
     /// Puts back what a backup holds, or makes sure that nothing has to be put back.
     pub(crate) fn prepare(self, how: &MovingArgs) -> Result<(Self, Ground), Failure> {
-        let Self { mut mover, ongoing, file, made, verdicts } = self;
+        let Self { mut mover, ongoing, file, made, verdicts, log } = self;
         let trust = if how.invalid_backup { Trust::Blind } else { Trust::Evidence };
         let (ongoing, ground) = ongoing
             .prepare(&mut mover, &verdicts, trust, crate::clock::date())
             .map_err(|error| refused(&error))?;
-        Ok((Self { mover, ongoing, file, made, verdicts }, ground))
+        Ok((Self { mover, ongoing, file, made, verdicts, log }, ground))
+    }
+
+    /// Options for the executor that write to the log.
+    fn event_log(&self) -> Option<EventLog> {
+        self.log.as_ref().map(LogFile::log)
     }
 
     /// What became of each candidate for a backup.

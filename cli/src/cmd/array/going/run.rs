@@ -8,6 +8,7 @@ use super::backups::{Wanted, new_file};
 use super::{Going, age, doubt, refused, stopped};
 use crate::args::array::{ContinueArgs, MovingArgs, OngoingArgs, RestoreArgs, RevertArgs};
 use crate::clock::{Epoch, date};
+use crate::cmd::array::event_log::LogFile;
 use crate::cmd::array::given::Access;
 use crate::cmd::array::range::Watch;
 use crate::confirm::confirm;
@@ -36,9 +37,10 @@ pub(crate) fn go_on(args: &ContinueArgs, screen: Screen) -> Result<Exit, Failure
         return Ok(nothing(&args.what, screen, "continue"));
     };
     let question = format!("{} goes on: {}", going.title(), paths(&going));
-    confirm(args.how.yes.into(), &question)?;
+    confirm(args.how.ask.yes.into(), &question)?;
     let mut going = going;
     super::record::check(&mut going, &args.how, screen)?;
+    going.log = LogFile::begin(args.log.event_log.as_deref())?;
     let (going, ground) = prepare(going, &args.how, screen)?;
     run_on(going, Some(ground), &args.what, &args.how, screen)
 }
@@ -49,7 +51,7 @@ pub(crate) fn restore(args: &RestoreArgs, screen: Screen) -> Result<Exit, Failur
     };
     let question =
         format!("{}; what its backup holds is put back: {}", going.title(), paths(&going));
-    confirm(args.how.yes.into(), &question)?;
+    confirm(args.how.ask.yes.into(), &question)?;
     let epoch = Epoch::begin();
     let (going, ground) = prepare(going, &args.how, screen)?;
     let text = match ground {
@@ -71,9 +73,10 @@ pub(crate) fn revert(args: &RevertArgs, screen: Screen) -> Result<Exit, Failure>
             .hint("reshape grow changes the array back, if that is wanted"));
     };
     let question = format!("{} turns around and goes back: {}", going.title(), paths(&going));
-    confirm(args.how.yes.into(), &question)?;
+    confirm(args.how.ask.yes.into(), &question)?;
     let mut going = going;
     super::record::check(&mut going, &args.how, screen)?;
+    going.log = LogFile::begin(args.log.event_log.as_deref())?;
     let (mut going, ground) = prepare(going, &args.how, screen)?;
     let back = going.ongoing.way_back_needs_backup_file().map_err(|error| refused(&error))?;
     let ahead = going.ongoing.needs_backup_file();
@@ -82,11 +85,12 @@ pub(crate) fn revert(args: &RevertArgs, screen: Screen) -> Result<Exit, Failure>
         make_backup(&mut going, &args.what, &args.how, section.unwrap_or_default())?;
     }
     let backup = if ahead { Some(backup_for(&mut going, &args.what, &args.how)?) } else { None };
-    let options = Options { backup, doubt: doubt(args.how.force), until: None };
-    let Going { mut mover, ongoing, file, made, verdicts } = going;
+    let log = going.event_log();
+    let options = Options { backup, doubt: doubt(args.how.force), until: None, log };
+    let Going { mut mover, ongoing, file, made, verdicts, log } = going;
     let (ongoing, turned) =
         ongoing.revert(&mut mover, options, date).map_err(|error| stopped(&error))?;
-    let going = Going { mover, ongoing, file, made, verdicts };
+    let going = Going { mover, ongoing, file, made, verdicts, log };
     match turned {
         Turned::Finished => {
             let text = "the reshape was so near its end that it could only be finished";
@@ -172,7 +176,8 @@ fn run_on(
     let total = going.ongoing.restripe().track.total;
     let mut watch = Watch::begin(how.progress, screen, Phase::Reshape, total * kcopy::SECTOR_SIZE)?;
     let epoch = Epoch::begin();
-    let options = Options { backup, doubt: doubt(how.force), until: None };
+    let log = going.event_log();
+    let options = Options { backup, doubt: doubt(how.force), until: None, log };
     let track = &going.ongoing.restripe().track;
     let before = track.distance(going.ongoing.position()).unwrap_or(0);
     let mut moved = 0;
@@ -181,6 +186,9 @@ fn run_on(
         watch.moved(progress.moved * kcopy::SECTOR_SIZE)
     });
     watch.finish();
+    if let Some(log) = &going.log {
+        log.tell(screen);
+    }
     let state = ended.map_err(|error| {
         // At the first window nothing was written yet.
         let first = matches!(error, ExecError::Contradiction { .. }) && moved <= before;

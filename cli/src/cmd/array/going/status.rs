@@ -9,7 +9,7 @@ use crate::args::array::{MoverArgs, OngoingArgs, StatusArgs};
 use crate::cmd::array::given::{Access, Given};
 use crate::exit::{Exit, Failure};
 use crate::output::text::Fields;
-use crate::output::{Screen, name};
+use crate::output::{Screen, name, word};
 use crate::units::human;
 
 #[derive(Debug, Serialize)]
@@ -65,7 +65,7 @@ pub(crate) fn status(args: &StatusArgs, screen: Screen) -> Result<Exit, Failure>
 }
 
 fn at_rest(args: &StatusArgs, screen: Screen) -> Result<Exit, Failure> {
-    let given = Given::open(&args.what.devices, Access::Look, &MoverArgs::small())?;
+    let given = Given::open(&args.what.array.devices, Access::Look, &MoverArgs::small())?;
     let state = given.assembly.state().name();
     let report = Report { schema: 1, state, reshape: None, next: None };
     if args.what.json {
@@ -139,10 +139,10 @@ pub(super) fn change(ongoing: &Ongoing) -> String {
 
 /// The command that goes on, as it can be typed.
 pub(super) fn command(what: &OngoingArgs) -> String {
-    let paths: Vec<String> = what.devices.iter().map(|path| name(path)).collect();
+    let paths: Vec<String> = what.array.devices.iter().map(|path| word(path)).collect();
     let mut command = format!("reshape continue {}", paths.join(" "));
     if let Some(file) = &what.backup_file {
-        command.push_str(&format!(" --backup-file {}", name(file)));
+        command.push_str(&format!(" --backup-file {}", word(file)));
     }
     command
 }

@@ -5,10 +5,10 @@ use reshape::array::{Array, Mend};
 use reshape::assemble::Shapes;
 use reshape::exec::{At, ExecError, Performer, Tools};
 use reshape::machine::State;
-use reshape::metadata::Uuid;
 use reshape::plan::{Plan, Present, Step, plan};
 use serde::Serialize;
 
+use super::event_log::LogFile;
 use super::given::{Access, Given, failed, open_all};
 use super::going;
 use super::plan::{change, refused};
@@ -18,7 +18,7 @@ use crate::args::array::{GrowArgs, PlanArgs};
 use crate::clock::{Epoch, date};
 use crate::confirm::confirm;
 use crate::exit::{Exit, Failure};
-use crate::output::{Phase, Screen, name};
+use crate::output::{Phase, Screen, name, word};
 use crate::units::{Size, human};
 
 mod prove;
@@ -43,15 +43,15 @@ struct Report {
 pub(crate) fn run(args: &GrowArgs, screen: Screen) -> Result<Exit, Failure> {
     if args.dry_run {
         let asked = PlanArgs {
-            devices: args.devices.clone(),
+            array: args.array.clone(),
             change: args.change.clone(),
             speed: Size(150_000_000),
             measure: false,
-            json: args.json,
+            json: args.run.json,
         };
         return super::plan::run(&asked, screen);
     }
-    let mut given = Given::open(&args.devices, Access::Change, &args.mover)?;
+    let mut given = Given::open(&args.array.devices, Access::Change, &args.run.mover)?;
     if matches!(given.assembly.shapes, Shapes::Moving { .. }) {
         return Err(Failure::refused("cannot change the array: a reshape is under way")
             .hint("reshape continue finishes it, reshape revert takes it back"));
@@ -68,8 +68,9 @@ pub(crate) fn run(args: &GrowArgs, screen: Screen) -> Result<Exit, Failure> {
     let wanted = change(&args.change, &present)?;
     let plan = plan(&present, &wanted).map_err(|error| refused(&error))?;
     let backup = backup_file(args, &plan, &disks)?;
-    confirm(args.yes.into(), &question(&given, &present, &plan))?;
-    let mut watch = Watch::begin(args.progress, screen, Phase::Reshape, 0)?;
+    let log = LogFile::begin(args.log.event_log.as_deref())?;
+    confirm(args.ask.yes.into(), &question(&given, &present, &plan))?;
+    let mut watch = Watch::begin(args.run.progress, screen, Phase::Reshape, 0)?;
     if args.check_first {
         check_first(&mut given, &mut watch)?;
     }
@@ -81,8 +82,19 @@ pub(crate) fn run(args: &GrowArgs, screen: Screen) -> Result<Exit, Failure> {
         uuids.push(uuid()?);
     }
     let work = Work { present: &present, plan: &plan, disks: &disks };
-    let ended = perform(&mut given, &work, (backup, &uuids), (args, &mut watch));
+    let log_to = log.as_ref().map(LogFile::log);
+    let tools = Tools {
+        backup,
+        uuids: &uuids,
+        doubt: going::doubt(args.change.force),
+        clock: date,
+        log: log_to,
+    };
+    let ended = perform(&mut given, &work, tools, &mut watch);
     watch.finish();
+    if let Some(log) = &log {
+        log.tell(screen);
+    }
     let (state, at) = ended.map_err(|(error, at)| stopped(args, &plan, &error, at))?;
     let sha256 = match (proof, state) {
         (Some(proof), State::Finished) => Some(proof.compare(args, &disks, kept, &mut watch)?),
@@ -110,14 +122,7 @@ struct Work<'a> {
 
 type Ended = Result<(State, usize), (ExecError, usize)>;
 
-fn perform(
-    given: &mut Given,
-    work: &Work<'_>,
-    (backup, uuids): (Option<Device>, &[Uuid]),
-    (args, watch): (&GrowArgs, &mut Watch),
-) -> Ended {
-    let doubt = going::doubt(args.change.force);
-    let tools = Tools { backup, uuids, doubt, clock: date };
+fn perform(given: &mut Given, work: &Work<'_>, tools: Tools<'_>, watch: &mut Watch) -> Ended {
     let mut step = 0;
     let mut first = true;
     let so_far = &mut |at: At| {
@@ -153,7 +158,7 @@ fn phase_of(step: Option<&Step>) -> Phase {
 
 /// The disks of `--add`, claimed; none of them is a member, or holds another array.
 fn added(args: &GrowArgs, given: &mut Given, members: &[Device]) -> Result<Vec<Device>, Failure> {
-    let added = open_all(&args.change.add, Access::Change, args.mover.direct)?;
+    let added = open_all(&args.change.add, Access::Change, args.run.mover.direct)?;
     for device in &added {
         let path = device.path();
         if members.iter().any(|member| crate::cmd::target::overlap(member, device)) {
@@ -212,10 +217,10 @@ fn stopped(args: &GrowArgs, plan: &Plan, error: &ExecError, at: usize) -> Failur
 /// How to go on after the step `at` was interrupted.
 fn next_command(args: &GrowArgs, plan: &Plan, at: usize) -> String {
     let paths: Vec<String> =
-        args.devices.iter().chain(&args.change.add).map(|path| name(path)).collect();
+        args.array.devices.iter().chain(&args.change.add).map(|path| word(path)).collect();
     let restripe = matches!(plan.steps.get(at), Some(Step::Restripe(_)));
     let backup = match (&args.change.backup_file, plan.backup_bytes()) {
-        (Some(file), 1..) => format!(" --backup-file {}", name(file)),
+        (Some(file), 1..) => format!(" --backup-file {}", word(file)),
         (Some(_) | None, _) => String::new(),
     };
     let mut next = Vec::new();
@@ -230,7 +235,7 @@ fn next_command(args: &GrowArgs, plan: &Plan, at: usize) -> String {
 
 fn tell(args: &GrowArgs, screen: Screen, (plan, report): (&Plan, &Report)) -> Exit {
     let exit = if report.finished { Exit::Done } else { Exit::Interrupted };
-    if args.json {
+    if args.run.json {
         return screen.json(report, exit);
     }
     if let Some(at) = report.step {
