@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::binary::{Finished, LIMIT, reshape_binary, run};
 use crate::corpus::{self, Kind};
+use crate::pattern::Pattern;
 use crate::tmp;
 
 /// The files of an array in a directory of their own, removed on drop.
@@ -94,6 +95,12 @@ impl Members {
     #[must_use]
     pub fn sector(&self, number: u64) -> [u8; 512] {
         corpus::sector(self.seed, number)
+    }
+
+    /// The content that is known.
+    #[must_use]
+    pub fn pattern(&self) -> Pattern {
+        Pattern::whole(self.seed, self.sectors)
     }
 
     /// Forgets a member: its file goes.

@@ -172,6 +172,19 @@ impl Ours {
         session.rebuild(&mut self.mover, NOW, slot, &newcomer, &mut |_| true).map_err(text)
     }
 
+    /// Puts a device behind the others of a linear array.
+    ///
+    /// # Errors
+    ///
+    /// What the library refuses, as text.
+    pub fn append(&mut self, device: &Path) -> Result<(), String> {
+        let mut session = self.session()?;
+        let device = Device::open(device, &OpenOptions::destination()).map_err(text)?;
+        let newcomer = Newcomer { device, uuid: Uuid([0xa7; 16]), bad: Vec::new() };
+        let _slot = session.append(&mut self.mover, NOW, &newcomer).map_err(text)?;
+        Ok(())
+    }
+
     fn session(&self) -> Result<Session, String> {
         Session::open(&self.assembly, &self.members, Force::No).map_err(text)
     }

@@ -98,41 +98,57 @@ fn kill(dir: &Path, line: &str, percent: u64) {
 }
 
 /// An array, and the change that ours begins and the driver finishes.
-const HANDED_OVER: [(&str, &str, &str, u64); 5] = [
+type HandedOver = (&'static str, &'static str, &'static str, u64);
+const HANDED_OVER: [HandedOver; 5] = [
     ("grow-5", "-l 5 -n 3 -c 64", "-n 4", 30),
     ("grow-6", "-l 6 -n 4 -c 64", "-n 5", 60),
     ("level", "-l 5 -n 4 -c 64", "-l 6", 40),
     ("grow-10", "-l 10 -n 4 -c 64", "-n 5", 30),
     ("layout", "-l 5 -n 4 -c 64", "--layout right-asymmetric", 50),
 ];
+/// How often each is killed in the long form, a boot for so many at once.
+const KILLS: u64 = 60;
+const AT_ONCE: usize = 40;
+
+/// Makes an array below `dir`, changes it and kills that; what the driver is to do with it.
+fn handed_over(dir: &Path, (name, shape, change, percent): HandedOver, seed: u64) -> Case {
+    let folder = dir.join(format!("{name}-{seed}"));
+    std::fs::create_dir(&folder).expect("made");
+    let count: usize = shape.split_whitespace().nth(3).expect("-n").parse().expect("a number");
+    let names: Vec<String> = (0..count).map(|number| format!("m{number}")).collect();
+    let all = names.join(" ");
+    reshape(&folder, &format!("create --yes {shape} --create-files 24MiB {all}"));
+    let size = std::fs::File::create(folder.join("new")).and_then(|file| file.set_len(24 << 20));
+    size.expect("a new disk");
+    let more = if change.starts_with("--layout") { "" } else { "--add new" };
+    let pattern = Pattern { seed, from: 0, sectors: 40_000 };
+    std::fs::write(folder.join("content"), pattern.bytes()).expect("written");
+    reshape(&folder, &format!("import --yes --from content {all}"));
+    kill(&folder, &format!("grow {all} {more} {change}"), percent);
+    let mut members: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
+    if !more.is_empty() {
+        members.push(folder.join("new"));
+    }
+    let case = Case::new(format!("{name}-{seed} at {percent}"), &members).assemble("--run");
+    // The driver reads a half-moved RAID10 from the wrong data offset while it is read-only.
+    let case = if shape.starts_with("-l 10") { case } else { case.verify(pattern) };
+    case.recover().verify(pattern).check()
+}
 
 #[test]
 fn kernel_driver_finishes_reshapes_that_ours_began() {
-    let dir = tmp::in_memory();
-    let mut cases = Vec::new();
-    for (seed, (name, shape, change, percent)) in (500..).zip(HANDED_OVER) {
-        let folder = dir.path().join(name);
-        std::fs::create_dir(&folder).expect("made");
-        let count: usize = shape.split_whitespace().nth(3).expect("-n").parse().expect("a number");
-        let names: Vec<String> = (0..count).map(|number| format!("m{number}")).collect();
-        let all = names.join(" ");
-        reshape(&folder, &format!("create --yes {shape} --create-files 24MiB {all}"));
-        let size =
-            std::fs::File::create(folder.join("new")).and_then(|file| file.set_len(24 << 20));
-        size.expect("a new disk");
-        let more = if change.starts_with("--layout") { "" } else { "--add new" };
-        let pattern = Pattern { seed, from: 0, sectors: 40_000 };
-        std::fs::write(folder.join("content"), pattern.bytes()).expect("written");
-        reshape(&folder, &format!("import --yes --from content {all}"));
-        kill(&folder, &format!("grow {all} {more} {change}"), percent);
-        let mut members: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
-        if !more.is_empty() {
-            members.push(folder.join("new"));
-        }
-        let case = Case::new(name, &members).examine().assemble("--run");
-        // The driver reads a half-moved RAID10 from the wrong data offset while it is read-only.
-        let case = if shape.starts_with("-l 10") { case } else { case.verify(pattern) };
-        cases.push(case.recover().verify(pattern).check());
+    let mut all: Vec<(HandedOver, u64)> = HANDED_OVER.into_iter().zip(500..).collect();
+    if tests::is_long() {
+        // At any percentage.
+        all.extend((0..KILLS).flat_map(|seed| {
+            let percent = seed * 37 % 100;
+            HANDED_OVER.map(|(name, shape, change, _)| ((name, shape, change, percent), 600 + seed))
+        }));
     }
-    let _verdicts = judge::expect_good(&cases);
+    for some in all.chunks(AT_ONCE) {
+        let dir = tmp::in_memory();
+        let cases: Vec<Case> =
+            some.iter().map(|(one, seed)| handed_over(dir.path(), *one, *seed)).collect();
+        let _verdicts = judge::expect_good(&cases);
+    }
 }

@@ -63,7 +63,7 @@ pub struct NoUuid {
 pub struct Timestamp {
     /// Whole seconds; superblocks 1.x keep 40 bits of them, 0.90 keeps 32.
     pub seconds: u64,
-    /// Millionths of a second; superblocks 1.x keep 24 bits of them, 0.90 none.
+    /// Millionths of a second; superblocks 1.x have 24 bits for them, which are read and not written.
     pub micros: u32,
 }
 

@@ -550,9 +550,10 @@ impl V1 {
         }
     }
 
+    /// Whole seconds only, as mdadm writes them: Linux takes all 64 bits for seconds when it compares, and
+    /// then refuses every `mdadm --grow` of the array.
     fn put_time(&mut self, at: usize, time: Timestamp) {
         let [s0, s1, s2, s3, s4, ..] = time.seconds.to_le_bytes();
-        let [m0, m1, m2, _] = time.micros.to_le_bytes();
-        self.put(at, [s0, s1, s2, s3, s4, m0, m1, m2]);
+        self.put(at, [s0, s1, s2, s3, s4, 0, 0, 0]);
     }
 }

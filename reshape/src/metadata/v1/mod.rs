@@ -226,6 +226,7 @@ pub const RESERVED: Sectors = Sectors::new(8);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metadata::Timestamp;
 
     /// The vector: everything zero but the magic, the version and 128 entries that are unused.
     #[test]
@@ -261,6 +262,19 @@ mod tests {
         for length in 0..bytes.len() {
             V1::parse(&bytes[..length], Minor::Two, Sector::new(8)).unwrap_err();
         }
+    }
+
+    /// `reshape create` wrote microseconds. The driver holds them for seconds, and when mdadm names the
+    /// time of creation as it was shown, that is another one: `mdadm --grow` failed with EINVAL.
+    #[test]
+    fn times_are_written_in_whole_seconds() {
+        let mut superblock = V1::blank(Minor::Two, Sector::new(8), 128);
+        let time = Timestamp { seconds: 1_800_000_000, micros: 999_999 };
+        superblock.set_creation_time(time);
+        superblock.set_update_time(time);
+        let bytes = superblock.to_bytes();
+        assert_eq!(bytes[64..72], 1_800_000_000_u64.to_le_bytes());
+        assert_eq!(bytes[192..200], 1_800_000_000_u64.to_le_bytes());
     }
 
     #[test]

@@ -1,0 +1,180 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154 # md, sysfs and devices are judge's
+# Sourced by judge: steps in which ours and the driver take turns on one reshape.
+#
+#   turns SEED KIB     comes first: the same chances for the same seed; a turn moves roughly so much
+#                      of each member
+#   slow MILLISECONDS  makes each write to a member take so long: for changes with a backup file, where
+#                      mdadm does not mind limits
+#   ours_begins WORD..  `reshape WORD..` on the members, killed with SIGKILL a random moment after the
+#                      first content has been moved
+#   ours WORD..        `reshape WORD..` the same, killed at any moment
+#   driver [WORD..]    `mdadm --assemble WORD..`, goes on for a random moment, `mdadm --stop`
+#   driver_grows WORD..  `mdadm --grow WORD..` on the assembled array, for a random moment
+#   driver_cut [WORD..]  as `driver`, but the power goes in the midst of it: the guest ends here
+#   relay ROUNDS FILE [SEED SECTORS]   so many times driver and ours, FILE (or -) being the backup file;
+#                      now and then the half-moved content is compared with the pattern, if one is given
+#   ours_to_end WORD.. and driver_to_end [WORD..]   to the end of the reshape
+#
+# Facts: `hand_overs`, how often one took over from the other before the reshape was done; `position`,
+# where it stood when the driver took over.
+reshape=${RESHAPE_BINARY:-reshape}
+kib=1024 hand_overs=0 last=
+
+turns() {
+	RANDOM=$1 kib=$2
+	modprobe raid456 && modprobe raid10 || return 1
+	echo 100 >/proc/sys/dev/raid/speed_limit_min
+	echo "$kib" >/proc/sys/dev/raid/speed_limit_max
+}
+
+slow() {
+	local one number=0 slowed=()
+	modprobe dm-delay || return 1
+	for one in "${devices[@]}"; do
+		dmsetup create slow$number --table \
+			"0 $(blockdev --getsz "$one") delay $one 0 0 $one 0 $1" || return 1
+		slowed+=(/dev/mapper/slow$number)
+		number=$((number + 1))
+	done
+	devices=("${slowed[@]}")
+}
+
+# Up to so many milliseconds, rather short than long.
+nap() {
+	local all=$(($1 * (RANDOM % 100) * (RANDOM % 100) / 10000))
+	sleep "$((all / 1000)).$(printf %03d $((all % 1000)))"
+}
+
+takes_over() {
+	[ -z "$last" ] || [ "$last" = "$1" ] || hand_overs=$((hand_overs + 1))
+	last=$1
+}
+
+ours_starts() {
+	takes_over ours
+	"$reshape" "$@" --yes --progress json --rate "$((kib * 2 * ${#devices[@]}))KiB" \
+		--pool 8MiB "${devices[@]}" </dev/null 2>told &
+	pid=$!
+}
+
+ours_dies() {
+	local status=0
+	nap "$1"
+	kill -KILL $pid 2>/dev/null || true
+	wait $pid 2>/dev/null || status=$?
+	grep -v '^{' told || true
+	echo "ours: exit $status"
+	[ $status -eq 0 ] || [ $status -eq 137 ]
+}
+
+ours() {
+	ours_starts "$@"
+	ours_dies 2500
+}
+
+ours_begins() {
+	ours_starts "$@"
+	while [ -e /proc/$pid ] && ! grep -q '"bytes_done":[1-9]' told; do sleep 0.02; done
+	ours_dies 500
+}
+
+# A member is busy as long as the kernel finishes what a killed program began. With a backup file mdadm
+# stays with the reshape: in the background here, until `leaves` kills it.
+starts() {
+	local said _ after=
+	case $* in *--backup-file*) after=1 ;; esac
+	for _ in $(seq 50); do
+		if [ -n "$after" ]; then
+			mdadm --assemble $md --readonly "$@" "${devices[@]}" >said 2>&1 </dev/null &
+			while [ -e /proc/$! ] && ! is_moving; do sleep 0.02; done
+		else
+			mdadm --assemble $md --readonly "$@" "${devices[@]}" >said 2>&1 || true
+		fi
+		said=$(cat said)
+		echo "$said"
+		if grep -q busy <<<"$said"; then
+			stop
+			sleep 0.1
+			continue
+		fi
+		is_up
+		return
+	done
+	return 1
+}
+
+is_moving() { ! grep -qx none $sysfs/reshape_position 2>/dev/null && [ -e $sysfs/reshape_position ]; }
+
+begins() {
+	starts "$@" || return 1
+	is_moving || return 0
+	takes_over driver
+	fact position "$(cat $sysfs/reshape_position)"
+	echo "driver: at $(cat $sysfs/reshape_position)"
+}
+
+# Compares what is half-moved with the pattern, now and then.
+looks() {
+	[ $# -eq 0 ] || [ $((RANDOM % 4)) -gt 0 ] || verify "$1" 0 "$2"
+}
+
+pauses() {
+	pkill -KILL -x mdadm || true # in the guest only
+	echo "driver: leaves it at $(cat $sysfs/reshape_position)"
+	timeout 20 mdadm --stop $md
+}
+
+driver() {
+	begins "$@" && writable || return 1
+	nap 400
+	pauses
+}
+
+driver_grows() {
+	takes_over driver
+	writable && mdadm --grow $md "$@" || return 1
+	nap 400
+	pauses
+}
+
+driver_cut() {
+	begins "$@" || return 1
+	writable || return 1
+	fact hand_overs $hand_overs
+	fact ended well
+	sync log facts
+	nap 300
+	power-cut
+}
+
+relay() {
+	local rounds=$1 file=$2 backup=() _
+	shift 2
+	[ "$file" = - ] || backup=(--backup-file "$file")
+	for _ in $(seq "$rounds"); do
+		begins "${backup[@]}" || return 1
+		if ! is_moving; then
+			echo "it is done already"
+			stop
+			break
+		fi
+		looks "$@" && writable || return 1
+		nap 400
+		pauses
+		ours "continue" "${backup[@]}" || return 1
+	done
+	fact hand_overs $hand_overs
+}
+
+ours_to_end() {
+	takes_over ours
+	fact hand_overs $hand_overs
+	"$reshape" "$@" --yes --progress none "${devices[@]}" </dev/null
+}
+
+driver_to_end() {
+	begins "$@" || return 1
+	fact hand_overs $hand_overs
+	writable && settle && stop
+}

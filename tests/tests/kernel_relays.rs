@@ -1,0 +1,251 @@
+//! One reshape, many hands: ours and the real driver take turns on it, each is stopped or killed at a
+//! random moment, and the power goes in between. In the end content and parity are judged.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use tests::binary::{LIMIT, run};
+use tests::judge::{self, Case};
+use tests::ours::Ours;
+use tests::parallel;
+use tests::pattern::Pattern;
+use tests::reshape_binary;
+use tests::tmp;
+
+/// How often at least one takes over from the other.
+const HAND_OVERS: u32 = 20;
+/// The same where a turn cannot be made short: with a backup file, ours saves a sixth of such a small
+/// array at once, and mdadm minds no limit; and where the reshape is taken back.
+const FEW_HAND_OVERS: u32 = 2;
+/// Rounds of a boot: in each the driver takes over, and then ours.
+const ROUNDS: u32 = 6;
+/// A seed for the everyday form, so many in the long one.
+const SEEDS: u64 = 10;
+
+/// What ours cannot do in place is saved in a file, or the data offset moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Saved {
+    /// There is room in front of the data.
+    Room,
+    /// A backup file; the members are slow, for mdadm minds no limit then.
+    File,
+}
+
+/// Names one relay, `chunk:41`, and only that is run.
+const REPLAY: &str = "KCOPY_RELAY";
+
+/// Where it is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// It is finished.
+    Forth,
+    /// Ours turns it around when it has gone some way.
+    Back,
+}
+
+/// A change that is handed over.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    name: &'static str,
+    /// For `reshape create`.
+    shape: &'static str,
+    members: u32,
+    more: u32,
+    /// For `reshape grow`.
+    ours: &'static str,
+    /// For `mdadm --grow`; empty where the driver must not begin: when it moves the data offset and the
+    /// size stays, the position that it records does not follow until it is assembled anew.
+    theirs: &'static str,
+    saved: Saved,
+}
+
+const fn kind(name: &'static str, shape: &'static str, (members, more): (u32, u32)) -> Kind {
+    Kind { name, shape, members, more, ours: "", theirs: "", saved: Saved::Room }
+}
+
+impl Kind {
+    const fn by(mut self, ours: &'static str, theirs: &'static str) -> Self {
+        (self.ours, self.theirs) = (ours, theirs);
+        self
+    }
+
+    const fn with_file(mut self) -> Self {
+        self.saved = Saved::File;
+        self
+    }
+}
+
+const LAYOUT: &str = "--layout right-asymmetric";
+const OLD: &str = "-l 5 -c 64 --metadata 0.90 --size 31744";
+const KINDS: [Kind; 11] = [
+    kind("grow-5", "-l 5 -c 64", (3, 1)).by("-n 4", "-n 4"),
+    kind("chunk", "-l 5 -c 64", (4, 0)).by("-c 128", ""),
+    kind("grow-6", "-l 6 -c 64", (4, 1)).by("-n 5", "-n 5"),
+    kind("grow-10", "-l 10 -c 64", (4, 1)).by("-n 5", "-n 5"),
+    kind("shrink", "-l 5 -c 64", (4, 0)).by("-n 3 --array-size 60MiB", "-n 3"),
+    kind("layout", "-l 5 -c 64", (4, 0)).by(LAYOUT, ""),
+    kind("level", "-l 5 -c 64", (3, 1)).by("-l 6", ""),
+    kind("chunk-file", OLD, (3, 0)).by("-c 128", "-c 128").with_file(),
+    kind("layout-file", OLD, (4, 0)).by(LAYOUT, LAYOUT).with_file(),
+    kind("level-file", OLD, (3, 1)).by("-l 6", "-l 6 -n 4").with_file(),
+    kind("shrink-file", OLD, (4, 0)).by("-n 3 --array-size 60MiB", "-n 3").with_file(),
+];
+/// What is tried when it has to be quick.
+const EVERYDAY: usize = 2;
+
+/// A reshape in many hands.
+#[derive(Debug)]
+struct Relay {
+    kind: Kind,
+    way: Way,
+    seed: u64,
+    folder: PathBuf,
+    members: Vec<PathBuf>,
+    content: Pattern,
+}
+
+impl Relay {
+    /// Makes the array, with content.
+    fn new(folder: &Path, (kind, way): (Kind, Way), seed: u64) -> Result<Self, String> {
+        let folder = folder.join(format!("{}-{seed}", kind.name));
+        std::fs::create_dir(&folder).map_err(|error| error.to_string())?;
+        let path = |number: u32| folder.join(format!("m{number}"));
+        let members: Vec<PathBuf> = (0..kind.members + kind.more).map(path).collect();
+        let (first, more) = members.split_at(usize::try_from(kind.members).expect("few"));
+        let mut command = std::process::Command::new(reshape_binary());
+        command.arg("create").args(kind.shape.split(' ')).args(["--create-files", "32MiB"]);
+        command.args(["-n", &kind.members.to_string(), "--yes", "--assume-clean"]).args(first);
+        let _said = run(&mut command, LIMIT).expect_code(0);
+        for path in more {
+            let file = File::create_new(path).map_err(|error| error.to_string())?;
+            file.set_len(32 << 20).map_err(|error| error.to_string())?;
+        }
+        let mut ours = Ours::writable(first)?;
+        let all = ours.array()?.sectors().get();
+        // Of a shrink what is left.
+        let sectors = if kind.name.starts_with("shrink") { 120 << 10 } else { all };
+        let content = Pattern::whole(seed, sectors);
+        ours.fill(content)?;
+        Ok(Self { kind, way, seed, folder, members, content })
+    }
+
+    fn file(&self) -> String {
+        self.folder.join("backup").display().to_string()
+    }
+
+    fn with_file(&self) -> String {
+        match self.kind.saved {
+            Saved::Room => String::new(),
+            Saved::File => format!("--backup-file {}", self.file()),
+        }
+    }
+
+    /// A boot that begins with this and goes on with rounds of both.
+    fn leg(&self, number: u64, begin: &str) -> Case {
+        let Kind { saved, shape, .. } = self.kind;
+        let case =
+            Case::new(format!("{}-{} leg {number}", self.kind.name, self.seed), &self.members);
+        let turn_kib = if saved == Saved::File { 16384 } else { 600 };
+        let case = case.then(format!("turns {} {turn_kib}", self.seed * 10 + number));
+        let case = if saved == Saved::File { case.then("slow 50") } else { case };
+        let file = if saved == Saved::File { self.file() } else { "-".to_owned() };
+        // The driver reads a half-moved RAID10 from the wrong place while it is read-only.
+        let looks = if shape.starts_with("-l 10") {
+            String::new()
+        } else {
+            format!("{} {}", self.content.seed, self.content.sectors)
+        };
+        let relay = |rounds| format!("relay {rounds} {file} {looks}");
+        let case = case.then(begin);
+        match self.way {
+            Way::Forth => case.then(relay(ROUNDS)),
+            // Killed, too: it may or may not be turned around then.
+            Way::Back if number == 1 => {
+                let revert = format!("ours revert {}", self.with_file());
+                case.then(relay(2)).then(revert).then(relay(2))
+            }
+            Way::Back => case.then(relay(2)),
+        }
+    }
+
+    /// Who begins it.
+    fn begin(&self) -> String {
+        let Kind { members, ours, theirs, .. } = self.kind;
+        let few = format!("all=(\"${{devices[@]}}\"); devices=(\"${{all[@]:0:{members}}}\")");
+        let more = format!("${{all[@]:{members}}}");
+        let file = self.with_file();
+        let begin = if self.seed.is_multiple_of(2) || theirs.is_empty() {
+            let add = if self.kind.more == 0 { String::new() } else { format!("--add {more}") };
+            format!("ours_begins grow {ours} {add} {file}")
+        } else {
+            let add = if self.kind.more == 0 { ":" } else { &format!("mdadm $md --add {more}") };
+            let size = ours
+                .split_once("--array-size 60MiB")
+                .map_or(":", |_| "mdadm --grow $md --array-size 61440");
+            format!("starts\nwritable\n{add}\n{size}\ndriver_grows {theirs} {file}")
+        };
+        format!("{few}\n{begin}\ndevices=(\"${{all[@]}}\")")
+    }
+
+    fn run(&self) -> Result<(), String> {
+        let file = self.with_file();
+        let cut = format!("driver_cut {file}");
+        let go_on = format!("ours continue {file}");
+        let mut hand_overs = self.judged(self.leg(1, &self.begin()).then(cut))?;
+        // Who ends it is not always who began it.
+        let last = self.leg(2, &go_on);
+        let last = if self.seed / 2 % 2 == 0 {
+            last.then(format!("ours_to_end continue {file}"))
+        } else {
+            last.then(format!("driver_to_end {file}"))
+        };
+        hand_overs += self.judged(last.assemble("").verify(self.content).check())?;
+        let is_short = self.kind.saved == Saved::File || self.way == Way::Back;
+        if hand_overs < if is_short { FEW_HAND_OVERS } else { HAND_OVERS } {
+            return Err(format!("{}-{}: {hand_overs} hand-overs only", self.kind.name, self.seed));
+        }
+        Ok(())
+    }
+
+    /// How often it was handed over in that boot.
+    fn judged(&self, case: Case) -> Result<u32, String> {
+        let verdicts = judge::judge(&[case]);
+        let [verdict] = verdicts.as_slice() else { return Err("there is no verdict".into()) };
+        if let Some(complaint) = verdict.complaint() {
+            return Err(complaint);
+        }
+        let number = verdict.fact("hand_overs").and_then(|number| number.parse().ok());
+        // What lies at the end of a boot is handed over to the next one's beginning.
+        number.ok_or_else(|| format!("{}: no hand-overs\n{}", self.kind.name, verdict.log))
+    }
+}
+
+/// The everyday kinds, in the long form all with ten seeds each; or the one that is to be replayed.
+fn take_turns(way: Way) {
+    let dir = tmp::in_memory();
+    let kinds = if tests::is_long() { &KINDS[..] } else { &KINDS[..EVERYDAY] };
+    let seeds = if tests::is_long() { SEEDS } else { 1 };
+    let all = kinds.iter().flat_map(|kind| (41..41 + seeds).map(move |seed| (*kind, seed)));
+    let mut all: Vec<(Kind, u64)> = all.collect();
+    if let Ok(one) = std::env::var(REPLAY) {
+        let (name, seed) = one.split_once(':').expect("NAME:SEED");
+        let kind = KINDS.into_iter().find(|kind| kind.name == name).expect("a kind of relay");
+        all = vec![(kind, seed.parse().expect("a seed"))];
+    }
+    parallel::expect_all(&all, |(kind, seed)| {
+        let relay = Relay::new(dir.path(), (*kind, way), *seed)?;
+        let result = relay.run();
+        std::fs::remove_dir_all(&relay.folder).map_err(|error| error.to_string())?;
+        result.map_err(|error| format!("{error}\nreplay: {REPLAY}={}:{seed}", kind.name))
+    });
+}
+
+#[test]
+fn kernel_driver_and_ours_take_turns_on_one_reshape() {
+    take_turns(Way::Forth);
+}
+
+#[test]
+fn kernel_driver_and_ours_take_turns_on_a_reshape_that_is_taken_back() {
+    take_turns(Way::Back);
+}
