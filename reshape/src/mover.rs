@@ -349,6 +349,12 @@ impl Gather {
         Self { bytes: Mutex::new(vec![0; len]) }
     }
 
+    /// `len` bytes in memory that was used before: what is not put there is what it held.
+    pub fn within(mut memory: Vec<u8>, len: usize) -> Self {
+        memory.resize(len, 0);
+        Self { bytes: Mutex::new(memory) }
+    }
+
     /// A transform that puts the bytes of a job's first source here, from byte `at` on.
     pub fn at(self: &Arc<Self>, at: u64) -> Arc<dyn Transform> {
         Arc::new(GatherAt { gather: Arc::clone(self), at })

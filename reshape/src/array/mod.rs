@@ -5,6 +5,7 @@
 //! | `view` | a geometry with the members behind it; which of them may be read where |
 //! | `steps` | pure: array range -> copies and stripes |
 //! | `solve` | the transform that computes what is lost of a stripe |
+//! | `join` | chunks that lie behind each other on a member, read at once |
 //! | `read` | content to a device or to memory, reconstructing |
 //! | `write` | content from a device or from memory, with parity and copies |
 //! | `backup` | the backup of a reshape under way, judged |
@@ -27,6 +28,7 @@ pub mod change;
 mod check;
 mod component;
 pub mod create;
+mod join;
 mod members;
 mod read;
 mod rebuild;
@@ -49,7 +51,7 @@ use crate::units::ArraySector;
 pub use backup::{Age, Backup, NoBackup, is_absent};
 pub use check::{CheckReport, Mend, Wrong};
 pub use members::{DeviceReader, Members, NoMember};
-pub use read::{ReadReport, Target};
+pub use read::{ReadReport, Taken, Target};
 pub use record::{Entry, Record, RecordError};
 pub use session::{Force, Newcomer, Session};
 pub use view::{BadRange, Leg, View};

@@ -1,7 +1,8 @@
 //! Reading: to another device or into memory, reconstructing what is lost.
 //!
 //! A step that fails is planned again without the member that failed. When no plan is left the
-//! range is halved, so that a single bad sector costs no more than its own block.
+//! range is halved, so that a single bad sector costs no more than its own block. What is read into
+//! memory is joined to longer operations first ([`super::join`]).
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use kcopy::{Device, Extent, Job, Outcome, Sectors};
 use smallvec::SmallVec;
 
+use super::join::{self, Joined, Place, Planned};
 use super::solve::{Deliver, Solve};
 use super::steps::{Row, Step, steps};
 use super::{Array, ArrayError, Part, Range, View};
@@ -19,6 +21,8 @@ use crate::units::{ArraySector, Slot};
 const IN_FLIGHT: usize = 512;
 /// What cannot be read is named in units of 4 KiB.
 const BLOCK: u64 = 8;
+/// Windows of a stream that are read while the consumer has one.
+const AHEAD: usize = 3;
 
 /// Where content goes to.
 #[derive(Clone, Debug)]
@@ -43,10 +47,36 @@ pub struct ReadReport {
     pub recovered: Vec<Range>,
 }
 
-/// A range to be read, and who is not to be asked.
+/// What the consumer of a stream says to a window ([`Array::stream`]).
+#[derive(Debug)]
+pub enum Taken {
+    /// Go on; memory that it has no more use for saves making some.
+    More(Option<Vec<u8>>),
+    /// It wants no more.
+    Enough,
+}
+
+/// A range that goes to one place.
+#[derive(Debug)]
+struct Window {
+    range: Range,
+    target: Target,
+    /// Sectors that are not settled.
+    left: u64,
+}
+
+impl Window {
+    /// The byte in the target at which an array sector goes.
+    fn byte(&self, sector: ArraySector) -> u64 {
+        (sector.get() - self.range.start.get()) * kcopy::SECTOR_SIZE
+    }
+}
+
+/// A range to be read, for which window, and who is not to be asked.
 #[derive(Debug)]
 struct Task {
     range: Range,
+    window: u64,
     avoid: HashSet<Slot>,
 }
 
@@ -54,16 +84,29 @@ struct Task {
 #[derive(Debug)]
 struct Flight {
     ranges: SmallVec<[Range; 1]>,
+    window: u64,
+    /// Whether it stands for several steps.
+    joined: bool,
     /// The members in the order of the job's sources.
     sources: SmallVec<[Slot; 16]>,
     avoid: HashSet<Slot>,
 }
 
+impl Flight {
+    fn new(ranges: SmallVec<[Range; 1]>, sources: SmallVec<[Slot; 16]>, window: u64) -> Self {
+        Self { ranges, window, joined: false, sources, avoid: HashSet::new() }
+    }
+}
+
 /// A read under way.
 struct Reader<'a> {
     mover: &'a mut Mover,
-    target: &'a Target,
-    start: ArraySector,
+    /// Is told the bytes that are done; returns false to stop.
+    moved: &'a mut dyn FnMut(u64) -> bool,
+    done: u64,
+    windows: VecDeque<Window>,
+    /// The number of the first of them.
+    first: u64,
     flights: slab::Slab<Flight>,
     again: VecDeque<Task>,
     report: ReadReport,
@@ -87,21 +130,30 @@ impl Array {
         moved: &mut dyn FnMut(u64) -> bool,
     ) -> Result<ReadReport, ArrayError> {
         self.check_range(range)?;
-        let mut reader = Reader {
-            mover,
-            target,
-            start: range.start,
-            flights: slab::Slab::new(),
-            again: VecDeque::new(),
-            report: ReadReport::default(),
-        };
-        let result = reader.run(self, range, moved);
-        reader.drain();
-        result?;
-        let mut report = reader.report;
-        tidy(&mut report.unreadable);
-        tidy(&mut report.recovered);
-        Ok(report)
+        let mut reader = Reader::new(mover, moved);
+        let result = reader.whole(self, range, target);
+        reader.end(result)
+    }
+
+    /// Reads `range` into memory, window by window of at most `window`, and hands them to `take` in order;
+    /// the next ones are read meanwhile.
+    ///
+    /// Sectors that cannot be read are zeros, and reported.
+    ///
+    /// # Errors
+    ///
+    /// As [`Array::read_to`].
+    pub fn stream(
+        &self,
+        mover: &mut Mover,
+        (range, window): (Range, Sectors),
+        take: &mut dyn FnMut(Vec<u8>) -> Taken,
+        moved: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<ReadReport, ArrayError> {
+        self.check_range(range)?;
+        let mut reader = Reader::new(mover, moved);
+        let result = reader.stream(self, (range, window), take);
+        reader.end(result)
     }
 
     /// The content of `range` in memory.
@@ -140,14 +192,78 @@ fn tidy(ranges: &mut Vec<Range>) {
     *ranges = joined;
 }
 
+impl<'a> Reader<'a> {
+    fn new(mover: &'a mut Mover, moved: &'a mut dyn FnMut(u64) -> bool) -> Self {
+        Self {
+            mover,
+            moved,
+            done: 0,
+            windows: VecDeque::new(),
+            first: 0,
+            flights: slab::Slab::new(),
+            again: VecDeque::new(),
+            report: ReadReport::default(),
+        }
+    }
+}
+
 impl Reader<'_> {
-    fn run(
+    /// Waits for the rest, and tells what became of it.
+    fn end(mut self, result: Result<(), ArrayError>) -> Result<ReadReport, ArrayError> {
+        self.drain();
+        result?;
+        let mut report = self.report;
+        tidy(&mut report.unreadable);
+        tidy(&mut report.recovered);
+        Ok(report)
+    }
+
+    fn whole(&mut self, array: &Array, range: Range, to: &Target) -> Result<(), ArrayError> {
+        self.begin_window(array, range, to.clone())?;
+        while !self.flights.is_empty() || !self.again.is_empty() {
+            self.go_on(array)?;
+        }
+        Ok(())
+    }
+
+    fn stream(
         &mut self,
         array: &Array,
-        range: Range,
-        moved: &mut dyn FnMut(u64) -> bool,
+        (range, window): (Range, Sectors),
+        take: &mut dyn FnMut(Vec<u8>) -> Taken,
     ) -> Result<(), ArrayError> {
-        let mut done = 0;
+        let (mut at, mut spare) = (range.start.get(), Vec::new());
+        loop {
+            while self.windows.len() < AHEAD && at < range.end() {
+                let next = Range::new(at, window.get().max(1).min(range.end() - at));
+                let bytes = next.sectors.checked_bytes().and_then(|bytes| bytes.try_into().ok());
+                let memory = spare.pop().unwrap_or_default();
+                let bytes = bytes.ok_or(ArrayError::OutOfRange { range, size: array.sectors })?;
+                let gather = Arc::new(Gather::within(memory, bytes));
+                at = next.end();
+                self.begin_window(array, next, Target::Memory(gather))?;
+            }
+            let Some(front) = self.windows.front() else { return Ok(()) };
+            if front.left > 0 {
+                self.go_on(array)?;
+                continue;
+            }
+            self.first += 1;
+            let Some(Window { target: Target::Memory(gather), .. }) = self.windows.pop_front()
+            else {
+                return Err(ArrayError::Inconsistent);
+            };
+            match take(gather.take()) {
+                Taken::More(memory) => spare.extend(memory),
+                Taken::Enough => return Ok(()),
+            }
+        }
+    }
+
+    /// Begins all of a window, waiting where too much is on its way.
+    fn begin_window(&mut self, array: &Array, range: Range, to: Target) -> Result<(), ArrayError> {
+        let number = self.first + u64::try_from(self.windows.len()).unwrap_or(0);
+        self.windows.push_back(Window { range, target: to, left: range.sectors.get() });
         for (part, from) in array.parts(range) {
             match from {
                 Part::Overlay(overlay) => {
@@ -155,35 +271,76 @@ impl Reader<'_> {
                     let offset = overlay.offset + into * kcopy::SECTOR_SIZE;
                     let bytes = part.sectors.get() * kcopy::SECTOR_SIZE;
                     let extent = Extent::new(&overlay.device, offset, bytes);
-                    let flight = Flight {
-                        ranges: SmallVec::from_slice(&[part]),
-                        sources: SmallVec::new(),
-                        avoid: HashSet::new(),
-                    };
-                    let job = self.copy(extent, part.start);
-                    self.submit(job, flight)?;
+                    let job = self.copy(extent, part.start, number)?;
+                    let ranges = SmallVec::from_slice(&[part]);
+                    self.submit(job, Flight::new(ranges, SmallVec::new(), number))?;
                 }
-                Part::View(view) => {
-                    let nobody = HashSet::new();
-                    for step in steps(view, part, &nobody) {
-                        while self.flights.len() >= IN_FLIGHT || !self.again.is_empty() {
-                            done += self.wait_or_retry(array)?;
-                            if !moved(done) {
-                                return Err(MoveError::Cancelled.into());
-                            }
-                        }
-                        self.begin(view, step, HashSet::new())?;
+                Part::View(view) => self.begin_part(array, view, part, number)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_part(
+        &mut self,
+        array: &Array,
+        view: &View,
+        part: Range,
+        number: u64,
+    ) -> Result<(), ArrayError> {
+        let window = self.window(number)?;
+        let Target::Memory(gather) = &window.target else {
+            let nobody = HashSet::new();
+            for step in steps(view, part, &nobody) {
+                self.make_room(array)?;
+                self.begin(view, step, HashSet::new(), number)?;
+            }
+            return Ok(());
+        };
+        let place = Place { gather: Arc::clone(gather), start: window.range.start };
+        let mut at = part.start.get();
+        while at < part.end() {
+            let batch = join::first_batch(view, Range::new(at, part.end() - at));
+            at = batch.end();
+            self.make_room(array)?;
+            for planned in join::plan(view, batch, &place) {
+                match planned {
+                    Planned::Step(step) => self.begin(view, step, HashSet::new(), number)?,
+                    Planned::Joined(joined) => {
+                        let Joined { job, ranges, sources } = *joined;
+                        let flight = Flight::new(ranges, sources, number);
+                        self.submit(job, Flight { joined: true, ..flight })?;
                     }
                 }
             }
         }
-        while !self.flights.is_empty() || !self.again.is_empty() {
-            done += self.wait_or_retry(array)?;
-            if !moved(done) {
-                return Err(MoveError::Cancelled.into());
-            }
+        Ok(())
+    }
+
+    fn make_room(&mut self, array: &Array) -> Result<(), ArrayError> {
+        while self.flights.len() >= IN_FLIGHT || !self.again.is_empty() {
+            self.go_on(array)?;
         }
         Ok(())
+    }
+
+    /// Plans again what failed, or takes in one outcome.
+    fn go_on(&mut self, array: &Array) -> Result<(), ArrayError> {
+        self.done += self.wait_or_retry(array)?;
+        if (self.moved)(self.done) { Ok(()) } else { Err(MoveError::Cancelled.into()) }
+    }
+
+    fn window(&self, number: u64) -> Result<&Window, ArrayError> {
+        let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        index.and_then(|index| self.windows.get(index)).ok_or(ArrayError::Inconsistent)
+    }
+
+    /// Sectors of a window are there, or given up.
+    fn settle(&mut self, number: u64, sectors: u64) {
+        let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        if let Some(window) = index.and_then(|index| self.windows.get_mut(index)) {
+            window.left = window.left.saturating_sub(sectors);
+        }
     }
 
     /// Plans again what failed, or takes in one outcome; returns the bytes that are done.
@@ -191,42 +348,57 @@ impl Reader<'_> {
         let Some(task) = self.again.pop_front() else { return self.wait() };
         for (part, from) in array.parts(task.range) {
             let Part::View(view) = from else {
-                self.report.unreadable.push(part);
+                self.lose(part, task.window)?;
                 continue;
             };
             let planned: Vec<Step> = steps(view, part, &task.avoid).collect();
             for step in planned {
-                self.begin(view, step, task.avoid.clone())?;
+                self.begin(view, step, task.avoid.clone(), task.window)?;
             }
         }
         Ok(0)
     }
 
-    fn begin(&mut self, view: &View, step: Step, avoid: HashSet<Slot>) -> Result<(), ArrayError> {
+    /// Nothing and nobody has this range: it is zeros in memory.
+    fn lose(&mut self, range: Range, number: u64) -> Result<(), ArrayError> {
+        self.report.unreadable.push(range);
+        let window = self.window(number)?;
+        if let Target::Memory(gather) = &window.target {
+            let at = window.byte(range.start);
+            let bytes = range.sectors.checked_bytes().and_then(|bytes| bytes.try_into().ok());
+            let zeros = vec![0; bytes.ok_or(ArrayError::Inconsistent)?];
+            gather.put(at, &zeros).map_err(|_| ArrayError::Inconsistent)?;
+        }
+        self.settle(number, range.sectors.get());
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+        view: &View,
+        step: Step,
+        avoid: HashSet<Slot>,
+        number: u64,
+    ) -> Result<(), ArrayError> {
         let ranges = step.ranges();
         let (job, sources) = match step {
             Step::Copy { range, from } => {
                 let leg =
                     view.leg(from.slot).and_then(|leg| leg.extent(from.sector, range.sectors));
-                let Some(extent) = leg else {
-                    self.give_up(range, &avoid);
-                    return Ok(());
-                };
-                (self.copy(extent, range.start), SmallVec::from_slice(&[from.slot]))
+                let Some(extent) = leg else { return self.give_up(range, &avoid, number) };
+                (self.copy(extent, range.start, number)?, SmallVec::from_slice(&[from.slot]))
             }
             Step::Stripe(row) => {
-                let Some(job) = self.stripe(view, &row) else {
-                    ranges.iter().for_each(|range| self.give_up(*range, &avoid));
-                    return Ok(());
+                let Some(job) = self.stripe(view, &row, number) else {
+                    return ranges
+                        .iter()
+                        .try_for_each(|range| self.give_up(*range, &avoid, number));
                 };
                 (job, row.known.iter().map(|(slot, _)| *slot).collect())
             }
-            Step::Lost { range } => {
-                self.give_up(range, &avoid);
-                return Ok(());
-            }
+            Step::Lost { range } => return self.give_up(range, &avoid, number),
         };
-        self.submit(job, Flight { ranges, sources, avoid })
+        self.submit(job, Flight { avoid, ..Flight::new(ranges, sources, number) })
     }
 
     fn submit(&mut self, job: Job, flight: Flight) -> Result<(), ArrayError> {
@@ -237,25 +409,22 @@ impl Reader<'_> {
         })
     }
 
-    /// The byte in the target at which an array sector goes.
-    fn offset(&self, sector: ArraySector) -> u64 {
-        (sector.get() - self.start.get()) * kcopy::SECTOR_SIZE
-    }
-
-    fn copy(&self, from: Extent, start: ArraySector) -> Job {
-        let at = self.offset(start);
-        match self.target {
+    fn copy(&self, from: Extent, start: ArraySector, number: u64) -> Result<Job, ArrayError> {
+        let window = self.window(number)?;
+        let at = window.byte(start);
+        Ok(match &window.target {
             Target::Device { device, offset } => {
                 let to = Extent::new(device, offset + at, from.len);
                 Job::copy(from).to(to)
             }
             Target::Memory(gather) => Job::stripe(0, gather.at(at)).from(from),
-        }
+        })
     }
 
-    fn stripe(&self, view: &View, row: &Row) -> Option<Job> {
-        let at = |(index, sector): &(usize, ArraySector)| (*index, self.offset(*sector));
-        let deliver = match self.target {
+    fn stripe(&self, view: &View, row: &Row, number: u64) -> Option<Job> {
+        let window = self.window(number).ok()?;
+        let at = |(index, sector): &(usize, ArraySector)| (*index, window.byte(*sector));
+        let deliver = match &window.target {
             Target::Device { .. } => Deliver::Nothing,
             Target::Memory(gather) => {
                 Deliver::To(Arc::clone(gather), row.wanted.iter().map(at).collect())
@@ -266,7 +435,7 @@ impl Reader<'_> {
         for (slot, _) in &row.known {
             job = job.from(view.leg(*slot)?.extent(row.start, row.sectors)?);
         }
-        if let Target::Device { device, offset } = self.target {
+        if let Target::Device { device, offset } = &window.target {
             for wanted in &row.wanted {
                 let (index, at) = at(wanted);
                 let to = Extent::new(device, offset + at, row.sectors.checked_bytes()?);
@@ -285,16 +454,20 @@ impl Reader<'_> {
     }
 
     fn take_in(&mut self, outcome: &Outcome, flight: Flight) -> Result<u64, ArrayError> {
+        let Flight { ranges, window: number, .. } = flight;
         if let Some((source, _)) = outcome.read {
             let mut avoid = flight.avoid;
-            avoid.extend(flight.sources.get(source));
-            for range in flight.ranges {
-                self.report.recovered.push(range);
-                self.again.push_back(Task { range, avoid: avoid.clone() });
+            // A joined job is taken apart: most of it can be read as it is.
+            if !flight.joined {
+                avoid.extend(flight.sources.get(source));
+                self.report.recovered.extend(ranges.iter().copied());
+            }
+            for range in ranges {
+                self.again.push_back(Task { range, window: number, avoid: avoid.clone() });
             }
             return Ok(0);
         }
-        if let Target::Device { device, .. } = self.target {
+        if let Target::Device { device, .. } = &self.window(number)?.target {
             let fault = outcome.destinations.iter().find_map(|destination| destination.error);
             if let Some(fault) = fault {
                 let path = device.path().to_owned();
@@ -304,16 +477,22 @@ impl Reader<'_> {
         if outcome.cancelled {
             return Err(MoveError::Cancelled.into());
         }
-        Ok(flight.ranges.iter().map(|range| range.sectors.get() * kcopy::SECTOR_SIZE).sum())
+        let sectors: u64 = ranges.iter().map(|range| range.sectors.get()).sum();
+        self.settle(number, sectors);
+        Ok(sectors * kcopy::SECTOR_SIZE)
     }
 
     /// No plan is left for `range`: smaller ones may have one, if members failed on the way.
-    fn give_up(&mut self, range: Range, avoid: &HashSet<Slot>) {
+    fn give_up(
+        &mut self,
+        range: Range,
+        avoid: &HashSet<Slot>,
+        number: u64,
+    ) -> Result<(), ArrayError> {
         self.report.recovered.retain(|other| *other != range);
         let sectors = range.sectors.get();
         if avoid.is_empty() || sectors <= BLOCK {
-            self.report.unreadable.push(range);
-            return;
+            return self.lose(range, number);
         }
         let first = (sectors / 2).next_multiple_of(BLOCK).min(sectors);
         let halves = [
@@ -321,8 +500,9 @@ impl Reader<'_> {
             Range::new(range.start.get() + first, sectors - first),
         ];
         for range in halves.into_iter().filter(|half| half.sectors.get() > 0) {
-            self.again.push_back(Task { range, avoid: HashSet::new() });
+            self.again.push_back(Task { range, window: number, avoid: HashSet::new() });
         }
+        Ok(())
     }
 
     /// Waits for what is still on its way, so that nothing is written after the call.

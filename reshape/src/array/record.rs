@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use kcopy::{Device, Extent, Job};
+use kcopy::{Device, Extent, Job, Priority};
 
 use crate::assemble::{Assembly, Candidate, MemberState, after_the_end, was_elsewhere};
 use crate::metadata::{Bitmap, DoesNotFit, Features, Misplaced, Role, Superblock, Timestamp, Uuid};
@@ -292,7 +292,9 @@ fn write(mover: &mut Mover, entries: &[&Entry]) -> Result<(), RecordError> {
         let at = entry.superblock.at().get().saturating_mul(kcopy::SECTOR_SIZE);
         let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let extent = Extent::new(&entry.device, at, len);
-        Job::stripe(1, Arc::new(Supply::new(bytes))).to(extent).flush()
+        // Whoever waits for it waits for everything: before the data that is on its way.
+        let job = Job::stripe(1, Arc::new(Supply::new(bytes))).to(extent).flush();
+        job.priority(Priority::High)
     });
     let outcomes = mover.run_all(jobs.collect())?;
     for (entry, outcome) in entries.iter().zip(&outcomes) {

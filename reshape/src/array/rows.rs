@@ -26,15 +26,15 @@ pub(super) struct Span {
 }
 
 /// A cut of a piece: bytes `from..to` of every buffer belong to one stripe.
-struct Cut {
-    stripe: u64,
-    from: usize,
-    to: usize,
+pub(super) struct Cut {
+    pub(super) stripe: u64,
+    pub(super) from: usize,
+    pub(super) to: usize,
 }
 
 impl Span {
     /// The cuts of `len` bytes at byte `offset` of the job.
-    fn cuts(&self, offset: u64, len: usize) -> impl Iterator<Item = Cut> {
+    pub(super) fn cuts(&self, offset: u64, len: usize) -> impl Iterator<Item = Cut> {
         let (start, chunk) = (self.start.saturating_add(offset), self.chunk);
         let mut at = 0_usize;
         std::iter::from_fn(move || {
@@ -47,7 +47,7 @@ impl Span {
         })
     }
 
-    fn role(&self, stripe: u64, slot: Slot) -> Role {
+    pub(super) fn role(&self, stripe: u64, slot: Slot) -> Role {
         match self.stripes.part(stripe, slot) {
             Part::Data { power, .. } => Role::Data(power),
             Part::P => Role::P,

@@ -70,10 +70,25 @@ impl Bench {
 
     fn read(&mut self) {
         let range = self.range();
-        let (content, report) = self.array.read(&mut self.mover, range).expect("read");
-        assert_eq!(report.unreadable, []);
         let (from, to) = bytes(range);
+        let (content, report) = if self.rng.chance(1, 2) {
+            self.array.read(&mut self.mover, range).expect("read")
+        } else {
+            self.stream(range)
+        };
+        assert_eq!(report.unreadable, []);
         assert!(content == self.model[from..to], "{range:?} reads wrong");
+    }
+
+    /// Window by window, in memory that held something else.
+    fn stream(&mut self, range: Range) -> (Vec<u8>, ReadReport) {
+        let (mut content, window) = (Vec::new(), Sectors::new(self.rng.between(1, 48)));
+        let take = &mut |bytes: Vec<u8>| {
+            content.extend(&bytes);
+            Taken::More(Some(vec![0xee; bytes.len()]))
+        };
+        let report = self.array.stream(&mut self.mover, (range, window), take, &mut |_| true);
+        (content, report.expect("read"))
     }
 
     fn present(&self) -> Vec<Slot> {
@@ -211,4 +226,54 @@ proptest! {
             bench.read();
         }
     }
+}
+
+#[test]
+fn what_nobody_has_is_zeros_in_a_stream_and_named() {
+    let mut bench = Bench::new(Level::Raid0, 2, 8, 3, 11);
+    let all = Range { start: ArraySector::new(0), sectors: bench.array.sectors() };
+    bench.model.fill(0x77);
+    let source = Source::Memory(Arc::new(bench.model.clone()));
+    bench.array.write_from(&mut bench.mover, all, &source, &mut |_| true).expect("written");
+    // Chunk 10 is the fourth of the second member.
+    let at = (OFFSET + 3 * 8) * 512;
+    let bad = Fault::new(Effect::Error(kcopy::Errno::IO)).on(bench.disks[1].id());
+    bench.world.inject(bad.within(at..at + 512).times(u64::MAX));
+    let (content, report) = bench.stream(all);
+    assert_eq!(report, ReadReport { unreadable: vec![Range::new(80, 8)], recovered: vec![] });
+    let (from, to) = bytes(Range::new(80, 8));
+    bench.model[from..to].fill(0);
+    assert!(content == bench.model);
+}
+
+#[test]
+fn a_stream_ends_when_its_consumer_has_enough() {
+    let mut bench = Bench::new(Level::Raid5, 2, 8, 4, 3);
+    let all = Range { start: ArraySector::new(0), sectors: bench.array.sectors() };
+    let mut windows = 0;
+    let take = &mut |_| {
+        windows += 1;
+        if windows < 2 { Taken::More(None) } else { Taken::Enough }
+    };
+    let window = (all, Sectors::new(24));
+    bench.array.stream(&mut bench.mover, window, take, &mut |_| true).expect("read");
+    assert_eq!(windows, 2);
+    assert_eq!(bench.mover.in_flight(), 0);
+}
+
+#[test]
+fn chunks_behind_each_other_on_a_member_are_read_at_once() {
+    // 96 rows are 12 stripes of 4 members, with parity on each member every fourth time.
+    let mut bench = Bench::new(Level::Raid5, 2, 8, 4, 3);
+    let all = Range { start: ArraySector::new(0), sectors: bench.array.sectors() };
+    let read = |bench: &mut Bench| {
+        let before = bench.mover.client().stats().operations;
+        bench.array.read(&mut bench.mover, all).expect("read");
+        bench.mover.client().stats().operations - before
+    };
+    // The parity parts the rows of a member into runs, three or four of them.
+    let healthy = read(&mut bench);
+    assert!(healthy <= 4 * 4, "{healthy} operations for 36 chunks");
+    bench.array.drop_member(Slot::new(1));
+    assert_eq!(read(&mut bench), 3, "one for each member that is left");
 }

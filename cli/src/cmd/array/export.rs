@@ -3,14 +3,12 @@
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::thread;
 
-use crossbeam_channel::Sender;
-use kcopy::Device;
-use reshape::array::{Array, ArrayError, Range, ReadReport, Target};
+use kcopy::{Device, Sectors};
+use reshape::array::{Array, ArrayError, Range, ReadReport, Taken, Target};
 use reshape::assemble::{Shapes, WhyNotWrite};
-use reshape::mover::{Gather, MoveError};
+use reshape::mover::MoveError;
 use serde::Serialize;
 
 use super::backup::{self, Wanted};
@@ -26,8 +24,8 @@ use crate::exit::{Exit, Failure};
 use crate::output::{Phase, Screen, name};
 use crate::units::{exact, human};
 
-/// Bytes in memory at once on the way to a pipe; two such windows are on their way.
-const WINDOW: u64 = 8 << 20;
+/// Bytes that are handed to a pipe at once; a few such windows are on their way.
+const WINDOW: u64 = 4 << 20;
 /// Ranges that are named; the rest is counted.
 const NAMED: usize = 16;
 
@@ -191,7 +189,7 @@ fn create(path: &Path, bytes: u64) -> Result<(), Failure> {
     sized
 }
 
-/// Reads window by window while the one before is written.
+/// Reads window by window while those before are written.
 fn to_standard_output(
     array: &Array,
     given: &mut Given,
@@ -199,15 +197,26 @@ fn to_standard_output(
     watch: &mut Watch,
 ) -> Result<ReadReport, ArrayError> {
     let (sender, receiver) = crossbeam_channel::bounded::<Vec<u8>>(1);
+    // What is written comes back: memory that was used before is faster.
+    let (back, used) = crossbeam_channel::unbounded::<Vec<u8>>();
     thread::scope(|scope| {
         let writer = scope.spawn(move || {
             let mut out = io::stdout().lock();
             for bytes in receiver {
                 out.write_all(&bytes)?;
+                // Nobody wants it after the last window.
+                let _ = back.send(bytes);
             }
             out.flush()
         });
-        let read = windows(array, given, range, watch, &sender);
+        // A send fails when nobody reads any more.
+        let take = &mut |bytes| match sender.send(bytes) {
+            Ok(()) => Taken::More(used.try_recv().ok()),
+            Err(_) => Taken::Enough,
+        };
+        let window = Sectors::from_bytes_floor(WINDOW);
+        let moved = &mut |done| watch.moved(done);
+        let read = array.stream(&mut given.mover, (range, window), take, moved);
         drop(sender);
         let written = writer.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
         match written {
@@ -222,34 +231,6 @@ fn to_standard_output(
             Ok(()) => read,
         }
     })
-}
-
-fn windows(
-    array: &Array,
-    given: &mut Given,
-    range: Range,
-    watch: &mut Watch,
-    sender: &Sender<Vec<u8>>,
-) -> Result<ReadReport, ArrayError> {
-    let mut all = ReadReport::default();
-    let (mut at, step) = (range.start.get(), WINDOW / kcopy::SECTOR_SIZE);
-    while at < range.end() {
-        let window = Range::new(at, step.min(range.end() - at));
-        let bytes = window.sectors.get() * kcopy::SECTOR_SIZE;
-        let gather = Arc::new(Gather::new(usize::try_from(bytes).unwrap_or(0)));
-        let before = (at - range.start.get()) * kcopy::SECTOR_SIZE;
-        let target = Target::Memory(Arc::clone(&gather));
-        let moved = &mut |done| watch.moved(before + done);
-        let report = array.read_to(&mut given.mover, window, &target, moved)?;
-        all.unreadable.extend(report.unreadable);
-        all.recovered.extend(report.recovered);
-        if sender.send(gather.take()).is_err() {
-            // Nobody reads any more.
-            return Ok(all);
-        }
-        at = window.end();
-    }
-    Ok(all)
 }
 
 fn interrupted(args: &ExportArgs, screen: Screen) -> Exit {
