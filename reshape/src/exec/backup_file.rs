@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use kcopy::{Device, Errno, Extent, Job, PieceBuffers, Sector, Sectors, Transform};
+use kcopy::{Device, Errno, Extent, Job, PieceBuffers, Priority, Sector, Sectors, Transform};
 
 use super::window::Window;
 use crate::machine::{Section, Sections, Span};
@@ -155,6 +155,7 @@ impl BackupFile {
         let bytes = self.header(sections, now).to_bytes();
         let len = u64::try_from(bytes.len()).unwrap_or(0);
         let mut job = Job::stripe(1, Arc::new(Supply::new(bytes))).flush();
+        job = job.priority(Priority::High);
         for keep in &self.keeps {
             for at in &keep.headers {
                 job = job.to_from(Extent::new(&keep.device, at * kcopy::SECTOR_SIZE, len), 0);

@@ -22,12 +22,12 @@ use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kcopy::{Job, Outcome};
+use kcopy::{Job, Outcome, Priority};
 
-use crate::array::{Array, ArrayError, Range, Record, RecordError, Source, View};
+use crate::array::{Array, ArrayError, Range, Record, RecordError, View};
 use crate::geometry::Geometry;
 use crate::machine::log::{EventLog, Logged, Start};
-use crate::machine::{Action, BadPosition, Event, State, WindowId};
+use crate::machine::{Action, BadPosition, Event, Span, State, WindowId};
 use crate::metadata::{Direction, Superblock, Timestamp};
 use crate::mover::{MoveError, Mover};
 use crate::units::{ArraySector, MemberSector, Slot};
@@ -171,6 +171,33 @@ pub struct Progress {
     pub total: u64,
     /// The position that is durable on every member.
     pub recorded: ArraySector,
+    /// The checkpoints so far.
+    pub checkpoints: Checkpoints,
+}
+
+/// What recording positions cost: the flush of all members and their superblocks. Other windows are
+/// moved meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checkpoints {
+    /// How many positions were recorded.
+    pub count: u64,
+    /// How long that took, by the clock of the day.
+    pub time: std::time::Duration,
+}
+
+impl Checkpoints {
+    fn add(&mut self, from: Timestamp, to: Timestamp) {
+        let micros = |at: Timestamp| at.seconds.saturating_mul(1_000_000) + u64::from(at.micros);
+        self.count += 1;
+        self.time += std::time::Duration::from_micros(micros(to).saturating_sub(micros(from)));
+    }
+}
+
+impl std::ops::AddAssign for Checkpoints {
+    fn add_assign(&mut self, other: Self) {
+        self.count += other.count;
+        self.time += other.time;
+    }
 }
 
 /// A reshape under way. See the module.
@@ -184,22 +211,21 @@ pub struct Executor<'a> {
     record: &'a mut Record,
     backup: Option<BackupFile>,
     windows: HashMap<WindowId, Arc<Window>>,
+    /// What written windows had: the first touch of memory costs more than its use.
+    memory: Vec<Vec<u8>>,
     flights: slab::Slab<Flight>,
-    /// What waits until nothing is on its way.
-    alone: VecDeque<Alone>,
+    /// Windows of which jobs are still writing, and how many.
+    writing: HashMap<WindowId, usize>,
+    /// Windows that are to be read sector by sector, from whoever has it: the array's own reader wants the
+    /// engine for itself, so they wait until nothing is on its way.
+    alone: VecDeque<WindowId>,
     doubt: Doubt,
     clock: fn() -> Timestamp,
     /// When the last position was recorded.
     recorded_at: Timestamp,
-}
-
-/// Work that goes through the array's own readers and writers, which want the engine for themselves.
-#[derive(Clone, Copy, Debug)]
-enum Alone {
-    /// A window that has to be read sector by sector, from whoever has it.
-    Read(WindowId),
-    /// A window whose chunks stand for themselves: a row may hold chunks of other windows.
-    Write(WindowId),
+    checkpoints: Checkpoints,
+    /// When the checkpoint that is under way began.
+    checkpoint_at: Timestamp,
 }
 
 /// A job on its way.
@@ -246,11 +272,15 @@ impl<'a> Executor<'a> {
             record,
             backup,
             windows,
+            memory: Vec::new(),
             flights,
+            writing: HashMap::new(),
             alone: VecDeque::new(),
             doubt,
             clock,
             recorded_at: clock(),
+            checkpoints: Checkpoints::default(),
+            checkpoint_at: clock(),
         })
     }
 
@@ -260,6 +290,7 @@ impl<'a> Executor<'a> {
             moved: self.machine.moved(),
             total: self.machine.track().total,
             recorded: self.machine.recorded(),
+            checkpoints: self.checkpoints,
         }
     }
 
@@ -292,9 +323,9 @@ impl<'a> Executor<'a> {
                 }
             }
             if self.flights.is_empty()
-                && let Some(alone) = self.alone.pop_front()
+                && let Some(id) = self.alone.pop_front()
             {
-                self.do_alone(alone)?;
+                self.read_alone(id)?;
                 self.look_around(go_on);
                 continue;
             }
@@ -333,22 +364,10 @@ impl<'a> Executor<'a> {
         }
     }
 
-    fn do_alone(&mut self, alone: Alone) -> Result<(), ExecError> {
-        let (Alone::Read(id) | Alone::Write(id)) = alone;
+    fn read_alone(&mut self, id: WindowId) -> Result<(), ExecError> {
         let window = self.windows.get(&id).cloned().ok_or(ArrayError::Inconsistent)?;
-        let event = match alone {
-            Alone::Read(_) => {
-                self.read_piecewise(&window)?;
-                Event::Read(id)
-            }
-            Alone::Write(_) => {
-                let failed = write_copies(self.mover, &self.new, &window)?;
-                self.leave_out(&failed)?;
-                self.windows.remove(&id);
-                Event::Written(id)
-            }
-        };
-        self.machine.handle(event);
+        self.read_piecewise(&window)?;
+        self.machine.handle(Event::Read(id));
         Ok(())
     }
 
@@ -363,12 +382,12 @@ impl<'a> Executor<'a> {
     fn begin(&mut self, action: Action) -> Result<(), ExecError> {
         let (job, slots) = match action {
             Action::Read(id, span) => {
-                let window = Arc::new(Window::new(span));
+                let window = self.window(span);
                 self.windows.insert(id, Arc::clone(&window));
                 match window::reading(&self.old, &window, None)? {
                     Reading::Rows(job) => (job, Vec::new()),
                     Reading::Piecewise => {
-                        self.alone.push_back(Alone::Read(id));
+                        self.alone.push_back(id);
                         return Ok(());
                     }
                     // The window is zeros.
@@ -380,24 +399,32 @@ impl<'a> Executor<'a> {
             }
             Action::Write(id, span) => {
                 let window = self.windows.get(&id).cloned().ok_or(ArrayError::Inconsistent)?;
-                if self.new.geometry().stripes().is_none() {
-                    self.alone.push_back(Alone::Write(id));
-                    return Ok(());
-                }
-                window::write_job(&self.new, &window, span)?
+                let jobs = window::write_jobs(&self.new, &window, span)?;
+                self.writing.insert(id, jobs.len());
+                return jobs
+                    .into_iter()
+                    .try_for_each(|(job, slots)| self.submit(action, job, slots));
             }
             Action::Save(id, section) => {
                 let window = self.windows.get(&id).cloned().ok_or(ArrayError::Inconsistent)?;
                 (self.backup_mut()?.save(section, &window), Vec::new())
             }
-            Action::FlushBackup => (Job::flush_only(self.backup_mut()?.devices()), Vec::new()),
+            Action::FlushBackup => {
+                let flush = Job::flush_only(self.backup_mut()?.devices());
+                (flush.priority(Priority::High), Vec::new())
+            }
             Action::WriteHeader(sections) => {
                 let now = (self.clock)();
                 (self.backup_mut()?.write_header(sections, now), Vec::new())
             }
-            Action::FlushMembers => (Job::flush_only(self.devices().iter()), Vec::new()),
+            Action::FlushMembers => {
+                self.checkpoint_at = (self.clock)();
+                let flush = Job::flush_only(self.devices().iter());
+                (flush.priority(Priority::High), Vec::new())
+            }
             Action::Record(position) => {
                 self.record_position(position)?;
+                self.checkpoints.add(self.checkpoint_at, (self.clock)());
                 self.machine.handle(Event::Recorded);
                 return Ok(());
             }
@@ -407,12 +434,29 @@ impl<'a> Executor<'a> {
                 return Ok(());
             }
         };
+        self.submit(action, job, slots)
+    }
+
+    fn submit(&mut self, action: Action, job: Job, slots: Vec<Slot>) -> Result<(), ExecError> {
         let key = self.flights.insert(Flight { action, slots });
         let submitted = self.mover.submit(job, u64::try_from(key).unwrap_or(u64::MAX));
         if submitted.is_err() {
             self.flights.remove(key);
         }
         Ok(submitted?)
+    }
+
+    /// A window that takes the memory of one that was written, if there is one.
+    fn window(&mut self, span: Span) -> Arc<Window> {
+        let content = self.old.geometry().sectors().get().saturating_sub(span.start.get());
+        let memory = self.memory.pop().unwrap_or_default();
+        Arc::new(Window::within(memory, span, content.min(span.sectors)))
+    }
+
+    /// A window is written: its memory is for the next one.
+    fn forget(&mut self, id: WindowId) {
+        self.memory
+            .extend(self.windows.remove(&id).and_then(Arc::into_inner).map(Window::into_memory));
     }
 
     fn backup_mut(&mut self) -> Result<&mut BackupFile, ExecError> {
@@ -437,8 +481,14 @@ impl<'a> Executor<'a> {
         let event = match flight.action {
             Action::Read(id, _) => return self.window_read(id, outcome),
             Action::Write(id, _) => {
-                self.windows.remove(&id);
                 self.window_written(&flight.slots, outcome)?;
+                let left = self.writing.get_mut(&id).ok_or(ArrayError::Inconsistent)?;
+                *left = left.saturating_sub(1);
+                if *left > 0 {
+                    return Ok(None);
+                }
+                self.writing.remove(&id);
+                self.forget(id);
                 Event::Written(id)
             }
             Action::Save(..) => self.backup_written(fault, Event::Saved)?,
@@ -470,7 +520,7 @@ impl<'a> Executor<'a> {
     fn window_read(&mut self, id: WindowId, outcome: &Outcome) -> Result<Option<Event>, ExecError> {
         let window = self.windows.get(&id).ok_or(ArrayError::Inconsistent)?;
         if outcome.read.is_some() {
-            self.alone.push_back(Alone::Read(id));
+            self.alone.push_back(id);
             return Ok(None);
         }
         match (window.contradiction(), self.doubt) {
@@ -532,15 +582,6 @@ impl<'a> Executor<'a> {
         self.recorded_at = now;
         record_position(self.mover, self.record, &self.restripe, position, now)
     }
-}
-
-/// Writes a window's chunks, every copy of them, and nothing beside them; returns who failed.
-fn write_copies(mover: &mut Mover, new: &View, window: &Window) -> Result<Vec<Slot>, ArrayError> {
-    let span = window.span();
-    let source = Source::Memory(Arc::new(window.with_bytes(<[u8]>::to_vec)));
-    let range = Range::new(span.start.get(), span.sectors);
-    let report = Array::of(new.clone()).write_from(mover, range, &source, &mut |_| true)?;
-    Ok(report.failed)
 }
 
 /// Writes a position into every superblock; members that are being filled are good up to it.

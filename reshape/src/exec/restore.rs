@@ -11,8 +11,8 @@
 
 use std::sync::Arc;
 
-use super::window::{Window, write_job};
-use super::{ExecError, Restripe, record_position, write_copies};
+use super::window::{Window, write_jobs};
+use super::{ExecError, Restripe, record_position};
 use crate::array::{Backup, Record, View};
 use crate::machine::Span;
 use crate::metadata::Timestamp;
@@ -53,13 +53,11 @@ pub fn restore(
         let content = mover.read(&backup.device, at + into, bytes)?;
         let window = Arc::new(Window::new(span));
         window.put(span.start, &content);
-        if new.geometry().stripes().is_some() {
-            let (job, slots) = write_job(new, &window, span)?;
+        let (jobs, slots): (Vec<_>, Vec<_>) = write_jobs(new, &window, span)?.into_iter().unzip();
+        for (outcome, slots) in mover.run_all(jobs)?.iter().zip(slots) {
             let legs = slots.iter().filter_map(|slot| new.leg(*slot));
             let devices: Vec<_> = legs.map(|leg| &leg.device).collect();
-            check_written(&mover.run(job)?, &devices)?;
-        } else {
-            write_copies(mover, new, &window)?;
+            check_written(outcome, &devices)?;
         }
         mover.flush(&new.devices())?;
         position = b;

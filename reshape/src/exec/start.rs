@@ -10,10 +10,15 @@ use crate::metadata::{Direction, DoesNotFit, Reshape, Resync, Role, Superblock, 
 use crate::mover::Mover;
 use crate::units::{ArraySector, MemberSector, Slot};
 
-/// Memory for windows, all together, in bytes.
-const WINDOW_MEMORY: u64 = 64 << 20;
-/// Windows in memory at once: one is read, one is written, one waits.
-const WINDOWS: usize = 3;
+/// Memory for windows that are saved, all together, in bytes: one is read, one is saved, one is written.
+const SAVED_MEMORY: u64 = 64 << 20;
+/// Windows that are saved in memory at once.
+const SAVED_WINDOWS: u64 = 3;
+/// Memory for windows that need not be saved, all together, in bytes: what the disks have on their way,
+/// and little enough to stay in the processor's cache.
+const FREE_MEMORY: u64 = 16 << 20;
+/// Rows of a window that need not be saved, in bytes of a member: one of the engine's requests.
+const FREE_ROWS: u64 = 1 << 20;
 
 /// One restripe: from one geometry to another of the same level, in one walk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,13 +120,15 @@ impl Restripe {
         }
         let unit = self.whole_stripes();
         let most = (self.track.total / unit * unit).max(unit);
-        Some(Sectors::new((self.longest_window() / unit * unit).clamp(unit, most)))
+        let share = sectors(SAVED_MEMORY) / SAVED_WINDOWS;
+        Some(Sectors::new((share / unit * unit).clamp(unit, most)))
     }
 
-    fn longest_window(&self) -> u64 {
-        let unit = self.track.unit;
-        let share = WINDOW_MEMORY / kcopy::SECTOR_SIZE / u64::try_from(WINDOWS).unwrap_or(3);
-        (share / unit * unit).max(unit)
+    /// A window that need not be saved: short, so that reading and writing overlap.
+    fn free_window(&self) -> u64 {
+        let (unit, width) = (self.track.unit, self.track.new.width);
+        let most = sectors(SAVED_MEMORY) / SAVED_WINDOWS;
+        (sectors(FREE_ROWS).saturating_mul(width).min(most) / unit * unit).max(unit)
     }
 
     /// Whether a copy elsewhere is needed somewhere from `position` on.
@@ -135,8 +142,16 @@ impl Restripe {
     pub(super) fn limits(&self, section: Option<Sectors>) -> Limits {
         let backup =
             section.map_or(Backup::None, |length| Backup::Sections { length: length.get() });
-        Limits { window: self.longest_window(), windows: WINDOWS, backup }
+        let saved = section.map_or(0, |length| length.get().saturating_mul(SAVED_WINDOWS));
+        let window = self.free_window();
+        // However wide the array is: one is read, one is written, one waits.
+        let free = sectors(FREE_MEMORY).max(window.saturating_mul(3));
+        Limits { window, memory: saved.max(free), backup }
     }
+}
+
+fn sectors(bytes: u64) -> u64 {
+    bytes / kcopy::SECTOR_SIZE
 }
 
 fn gcd(a: u64, b: u64) -> u64 {

@@ -11,6 +11,7 @@ use kcopy::{BackendKind, Device, Errno, Sector, Sectors};
 use proptest::prelude::*;
 
 use super::*;
+use crate::array::Source;
 use crate::array::{Age, Members, Mend};
 use crate::assemble::{Assembly, Shapes, assemble};
 use crate::geometry::{Layout, Level, Shape};

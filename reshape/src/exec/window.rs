@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kcopy::{Errno, Job, PieceBuffers, Sectors, Transform};
+use kcopy::{Errno, Extent, Job, PieceBuffers, Sectors, Transform};
 use smallvec::SmallVec;
 
 use crate::array::{ArrayError, Leg, View};
-use crate::geometry::{Geometry, On, Part};
+use crate::geometry::{Geometry, On, Part, Place};
 use crate::machine::Span;
-use crate::parity::{Block, Role, fill};
+use crate::parity::{self, Block, Data, Role, Verdict, fill};
 use crate::units::{ArraySector, MemberSector, Slot};
 
 /// Old stripes that contradict their parity.
@@ -79,9 +79,24 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(span: Span) -> Self {
-        let bytes = usize::try_from(span.sectors * kcopy::SECTOR_SIZE).unwrap_or(0);
+        Self::within(Vec::new(), span, span.sectors)
+    }
+
+    /// A window in memory that another one had. Of its content the first `content` sectors will be put
+    /// there; what lies behind them is zeros.
+    pub(super) fn within(mut memory: Vec<u8>, span: Span, content: u64) -> Self {
+        let bytes = |sectors: u64| usize::try_from(sectors * kcopy::SECTOR_SIZE).unwrap_or(0);
+        memory.resize(bytes(span.sectors), 0);
+        if let Some(behind) = memory.get_mut(bytes(content)..) {
+            behind.fill(0);
+        }
         let (bad, witness) = (Mutex::new(None), Mutex::default());
-        Self { span, bytes: Mutex::new(vec![0; bytes]), bad, witness }
+        Self { span, bytes: Mutex::new(memory), bad, witness }
+    }
+
+    /// Its memory, for another one.
+    pub(super) fn into_memory(self) -> Vec<u8> {
+        self.bytes.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn span(&self) -> Span {
@@ -113,10 +128,14 @@ impl Window {
         }
     }
 
-    /// Copies array content out of the window, what of it lies there.
+    /// Copies array content out of the window; what of it does not lie there is zeros.
     fn get(&self, at: ArraySector, content: &mut [u8]) {
         let bytes = lock(&self.bytes);
-        if let Some((mine, theirs)) = self.overlap(at, content.len())
+        let overlap = self.overlap(at, content.len());
+        if overlap.as_ref().is_none_or(|(_, theirs)| theirs.len() < content.len()) {
+            content.fill(0);
+        }
+        if let Some((mine, theirs)) = overlap
             && let (Some(from), Some(to)) = (bytes.get(mine), content.get_mut(theirs))
         {
             to.copy_from_slice(from);
@@ -276,7 +295,7 @@ impl Transform for Gather {
 }
 
 impl Gather {
-    /// Computes what is missing of a row; compares the parity that is left over.
+    /// Computes what is missing of a row; compares the parity that is left over; notes what that says.
     fn solve_and_verify(
         &self,
         stripe: u64,
@@ -284,6 +303,61 @@ impl Gather {
         cut: &std::ops::Range<usize>,
         piece: &mut PieceBuffers<'_>,
     ) -> Result<(), Errno> {
+        let agree = if piece.computed.is_empty() {
+            Some(self.agrees(stripe, cut, piece)?)
+        } else {
+            self.solve(stripe, cut, piece)?
+        };
+        let sectors = u64::try_from(cut.len()).unwrap_or(0) / kcopy::SECTOR_SIZE;
+        let blank = || piece.sources.iter().all(|s| s.get(cut.clone()).is_some_and(is_blank));
+        let none = Witness::default();
+        let seen = match agree {
+            None => Witness { mute: sectors, ..none },
+            Some(false) => {
+                self.contradict(stripe, row, sectors);
+                Witness { contradicting: sectors, ..none }
+            }
+            Some(true) if blank() => Witness { blank: sectors, ..none },
+            Some(true) => match &self.other {
+                Some(other) => other.weigh(&self.geometry, row, sectors),
+                None => Witness { verified: sectors, ..none },
+            },
+        };
+        lock(&self.window.witness).add(seen);
+        Ok(())
+    }
+
+    /// Whether a row that is there as a whole agrees with its parity. Needs no memory of its own.
+    fn agrees(
+        &self,
+        stripe: u64,
+        cut: &std::ops::Range<usize>,
+        piece: &PieceBuffers<'_>,
+    ) -> Result<bool, Errno> {
+        let mut data: SmallVec<[Data<'_>; 16]> = SmallVec::new();
+        let (mut all, mut p, mut q) = (SmallVec::<[&[u8]; 16]>::new(), None, None);
+        for (slot, source) in self.slots.iter().zip(&piece.sources) {
+            let bytes = source.get(cut.clone()).ok_or(Errno::IO)?;
+            all.push(bytes);
+            match role(&self.geometry, stripe, *slot).ok_or(Errno::IO)? {
+                Role::Data(index) => data.push(Data { index, bytes }),
+                Role::P => p = Some(bytes),
+                Role::Q => q = Some(bytes),
+            }
+        }
+        Ok(match (p, q) {
+            (Some(p), Some(q)) => parity::check(&data, p, q) == Verdict::Consistent,
+            (_, None) | (None, Some(_)) => parity::xors_to_zero(&all),
+        })
+    }
+
+    /// Computes what is missing of a row; whether the parity that is left over agrees, if one is.
+    fn solve(
+        &self,
+        stripe: u64,
+        cut: &std::ops::Range<usize>,
+        piece: &mut PieceBuffers<'_>,
+    ) -> Result<Option<bool>, Errno> {
         let role = |slot| role(&self.geometry, stripe, slot).ok_or(Errno::IO);
         let known = piece.sources.len();
         let (have, lost) = self.slots.split_at(known.min(self.slots.len()));
@@ -315,25 +389,9 @@ impl Gather {
         }
         fill(&mut blocks).map_err(|_| Errno::IO)?;
         drop(blocks);
-        let agree =
-            spare.iter().zip(&witnesses).all(|((_, found), computed)| *found == &computed[..]);
-        let sectors = u64::try_from(cut.len()).unwrap_or(0) / kcopy::SECTOR_SIZE;
-        let blank = || piece.sources.iter().all(|s| s.get(cut.clone()).is_some_and(is_blank));
-        let none = Witness::default();
-        let seen = if spare.is_empty() {
-            Witness { mute: sectors, ..none }
-        } else if !agree {
-            self.contradict(stripe, row, sectors);
-            Witness { contradicting: sectors, ..none }
-        } else if blank() {
-            Witness { blank: sectors, ..none }
-        } else if let Some(other) = &self.other {
-            other.weigh(&self.geometry, row, sectors)
-        } else {
-            Witness { verified: sectors, ..none }
-        };
-        lock(&self.window.witness).add(seen);
-        Ok(())
+        let mut pairs = spare.iter().zip(&witnesses);
+        let agree = pairs.all(|((_, found), computed)| *found == &computed[..]);
+        Ok((!spare.is_empty()).then_some(agree))
     }
 
     fn contradict(&self, stripe: u64, row: MemberSector, sectors: u64) {
@@ -388,7 +446,9 @@ pub(super) fn reading(
     if !geometry.enough(|slot| !lost.contains(&slot)) {
         return Ok(Reading::Piecewise);
     }
-    // What holds copies of the lost ones is read anyway.
+    if geometry.stripes().is_none() {
+        one_copy(geometry, &mut slots, &mut extents);
+    }
     let computed = if geometry.stripes().is_some() { lost.len() } else { 0 };
     slots.extend(lost.iter().copied().take(computed));
     let gather = Gather {
@@ -404,6 +464,17 @@ pub(super) fn reading(
         job = job.from(extent);
     }
     Ok(Reading::Rows(job))
+}
+
+/// Leaves those out that hold nothing but copies of what others hold.
+fn one_copy(geometry: &Geometry, slots: &mut SmallVec<[Slot; 16]>, extents: &mut Vec<Extent>) {
+    for index in (0..slots.len()).rev() {
+        let without = |slot: Slot| slots.iter().enumerate().any(|(i, s)| i != index && *s == slot);
+        if geometry.enough(without) {
+            slots.remove(index);
+            extents.remove(index);
+        }
+    }
 }
 
 /// Whether there is nothing but zeros.
@@ -431,7 +502,6 @@ impl Transform for Scatter {
                 let bytes = buffer.get_mut(cut.clone()).ok_or(Errno::IO)?;
                 match self.geometry.on(slot, row) {
                     On::Data(sector) => {
-                        bytes.fill(0);
                         self.window.get(sector, bytes);
                         if let Some(role) = role(&self.geometry, here / chunk, slot) {
                             blocks.push(Block::known(role, bytes));
@@ -448,12 +518,20 @@ impl Transform for Scatter {
     }
 }
 
-/// The job that writes a window's new rows, and the members it writes.
-pub(super) fn write_job(
+/// The jobs that write a window in the new geometry, each with the members it writes.
+pub(super) fn write_jobs(
     view: &View,
     window: &Arc<Window>,
     span: Span,
-) -> Result<(Job, Vec<Slot>), ArrayError> {
+) -> Result<Vec<(Job, Vec<Slot>)>, ArrayError> {
+    if view.geometry().stripes().is_some() {
+        return Ok(vec![rows_job(view, window, span)?]);
+    }
+    copy_jobs(view, window, span)
+}
+
+/// The job that writes a window's new rows.
+fn rows_job(view: &View, window: &Arc<Window>, span: Span) -> Result<(Job, Vec<Slot>), ArrayError> {
     let geometry = view.geometry();
     let (start, end) = rows(geometry, span).ok_or(ArrayError::Inconsistent)?;
     let (from, len) = (MemberSector::new(start), Sectors::new(end - start));
@@ -473,6 +551,90 @@ pub(super) fn write_job(
         slots.push(slot);
     }
     Ok((job, slots))
+}
+
+/// Sectors of a member in one job where chunks stand for themselves.
+const LONGEST_RUN: u64 = 2048;
+
+/// Chunks that lie behind each other on the same members, as copies.
+#[derive(Debug)]
+struct CopyRun {
+    places: SmallVec<[Place; 4]>,
+    sectors: u64,
+    /// Array sectors, in the order of the run.
+    cuts: Vec<Span>,
+}
+
+/// Fills a run from a window.
+#[derive(Debug)]
+struct Take {
+    cuts: Vec<Span>,
+    window: Arc<Window>,
+}
+
+impl Transform for Take {
+    fn apply(&self, mut piece: PieceBuffers<'_>) -> Result<(), Errno> {
+        let Some(buffer) = piece.computed.first_mut() else { return Ok(()) };
+        let start = piece.offset / kcopy::SECTOR_SIZE;
+        let end = start + u64::try_from(buffer.len()).unwrap_or(0) / kcopy::SECTOR_SIZE;
+        let byte =
+            |sectors: u64| usize::try_from(sectors * kcopy::SECTOR_SIZE).unwrap_or(usize::MAX);
+        let mut at = 0;
+        for cut in &self.cuts {
+            let (low, high) = (at.max(start), (at + cut.sectors).min(end));
+            if low < high {
+                let sector = ArraySector::new(cut.start.get() + (low - at));
+                let bytes = buffer.get_mut(byte(low - start)..byte(high - start));
+                self.window.get(sector, bytes.ok_or(Errno::IO)?);
+            }
+            at += cut.sectors;
+        }
+        Ok(())
+    }
+}
+
+/// The jobs that write a window's chunks, every copy of them and nothing beside them: a row may hold
+/// chunks of other windows.
+fn copy_jobs(
+    view: &View,
+    window: &Arc<Window>,
+    span: Span,
+) -> Result<Vec<(Job, Vec<Slot>)>, ArrayError> {
+    let geometry = view.geometry();
+    let end = (span.start.get() + span.sectors).min(geometry.sectors().get());
+    let (mut at, mut runs) = (span.start.get(), Vec::<CopyRun>::new());
+    while at < end {
+        let found = geometry.at(ArraySector::new(at)).ok_or(ArrayError::Inconsistent)?;
+        let sectors = found.run.get().min(end - at).clamp(1, LONGEST_RUN);
+        let cut = Span { start: ArraySector::new(at), sectors };
+        at += sectors;
+        let behind = |run: &&mut CopyRun| {
+            let next = |place: &Place| place.sector.get() + run.sectors;
+            let mut pairs = run.places.iter().zip(&found.places);
+            run.sectors + sectors <= LONGEST_RUN
+                && run.places.len() == found.places.len()
+                && pairs.all(|(old, new)| old.slot == new.slot && next(old) == new.sector.get())
+        };
+        match runs.iter_mut().find(behind) {
+            Some(run) => {
+                run.sectors += sectors;
+                run.cuts.push(cut);
+            }
+            None => runs.push(CopyRun { places: found.places, sectors, cuts: vec![cut] }),
+        }
+    }
+    let job = |run: CopyRun| {
+        let len = Sectors::new(run.sectors);
+        let take = Take { cuts: run.cuts, window: Arc::clone(window) };
+        let (mut job, mut slots) = (Job::stripe(1, Arc::new(take)), Vec::new());
+        for place in run.places {
+            let Some(leg) = view.leg(place.slot) else { continue };
+            job = job.to_from(leg.extent(place.sector, len).ok_or(ArrayError::Inconsistent)?, 0);
+            slots.push(place.slot);
+        }
+        Ok((job, slots))
+    };
+    runs.into_iter().map(job).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -49,13 +49,17 @@ use crate::metadata::Direction;
 use crate::units::ArraySector;
 use keeper::Keeper;
 
+/// The room is ample if so many of the longest windows fit into it.
+const AMPLE: u64 = 4;
+
 /// Bounds of a machine's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest window, in array sectors.
+    /// The longest window that need not be saved, in array sectors. Those that have to be are as long as
+    /// a section of the backup: each costs several flushes.
     pub window: u64,
-    /// Windows in memory at once.
-    pub windows: usize,
+    /// Array sectors in memory at once, in as many windows; one window there may always be.
+    pub memory: u64,
     /// Whether there is a backup for what is critical.
     pub backup: Backup,
 }
@@ -212,7 +216,7 @@ impl Machine {
         let bad = BadPosition { position, unit: track.unit, total: track.total };
         let recorded = track.distance(position).ok_or(bad)?;
         let aligned = recorded == track.total || position.get().is_multiple_of(track.unit);
-        if !aligned || limits.windows == 0 || limits.window < track.unit {
+        if !aligned || limits.window < track.unit {
             return Err(bad);
         }
         Ok(Self {
@@ -280,6 +284,7 @@ impl Machine {
             .or_else(|| self.poll_keeper())
             .or_else(|| self.poll_write())
             .or_else(|| self.poll_read())
+            .or_else(|| self.poll_idle())
             .or_else(|| self.settle())
     }
 
@@ -335,11 +340,7 @@ impl Machine {
 
     fn poll_recorder(&mut self) -> Option<Action> {
         match self.recorder {
-            Recorder::Idle if self.must_record() => {
-                self.recorder = Recorder::Flushing { to: self.moved() };
-                self.record_wanted = false;
-                Some(Action::FlushMembers)
-            }
+            Recorder::Idle if self.must_record() => Some(self.flush_members()),
             Recorder::Flushed { to } if to == self.track.total => {
                 self.recorder = Recorder::Finishing;
                 Some(Action::Finish)
@@ -356,8 +357,15 @@ impl Machine {
         }
     }
 
-    /// A checkpoint is due at the end, when asked for, when half of the room is used up, when a section of
-    /// the backup waits for it, and when nothing is being written.
+    fn flush_members(&mut self) -> Action {
+        self.recorder = Recorder::Flushing { to: self.moved() };
+        self.record_wanted = false;
+        Action::FlushMembers
+    }
+
+    /// A checkpoint is due at the end, when asked for, as soon as it frees a section of the backup, when
+    /// half of the room is used up, and when nothing can be written before. While the room is small a
+    /// checkpoint takes longer than filling it: then each is for all of it.
     fn must_record(&self) -> bool {
         let moved = self.moved();
         if moved == self.track.total {
@@ -369,8 +377,29 @@ impl Machine {
         let room = self.track.limit(self.recorded).saturating_sub(self.recorded);
         self.record_wanted
             || self.keeper.is_full()
-            || (moved - self.recorded).saturating_mul(2) >= room
-            || !self.windows.iter().any(|window| window.phase == Phase::Writing)
+            || self.is_stuck()
+            || room < self.track.unit
+            || (room / AMPLE >= self.limits.window && moved - self.recorded >= room / 2)
+    }
+
+    /// The next window can be written only after a checkpoint.
+    fn is_stuck(&self) -> bool {
+        let writing = self.windows.iter().any(|window| window.phase == Phase::Writing);
+        let mut waiting = self.windows.iter().filter(|window| window.phase < Phase::Writing);
+        let next = waiting.next().filter(|window| !writing && !window.critical);
+        next.is_some_and(|window| window.range.end > self.track.limit(self.kept()))
+    }
+
+    /// Nothing is on its way and nothing can be begun: what is written is recorded, so that it goes on.
+    fn poll_idle(&mut self) -> Option<Action> {
+        let idle = self.recorder == Recorder::Idle && !self.is_moving();
+        (idle && self.moved() > self.recorded).then(|| self.flush_members())
+    }
+
+    /// Whether a window is read, saved or written now.
+    fn is_moving(&self) -> bool {
+        let busy = |phase| matches!(phase, Phase::Reading | Phase::Saving | Phase::Writing);
+        self.keeper.is_busy() || self.windows.iter().any(|window| busy(window.phase))
     }
 
     fn poll_keeper(&mut self) -> Option<Action> {
@@ -413,14 +442,15 @@ impl Machine {
     }
 
     fn poll_read(&mut self) -> Option<Action> {
-        let in_memory = self.windows.iter().filter(|w| w.phase != Phase::Written).count();
-        if self.state != State::Running
-            || self.ahead >= self.until
-            || in_memory >= self.limits.windows
-        {
+        if self.state != State::Running || self.ahead >= self.until {
             return None;
         }
         let (length, critical) = self.next_window()?;
+        let in_memory = self.windows.iter().filter(|w| w.phase != Phase::Written);
+        let held: u64 = in_memory.map(|window| window.range.end - window.range.start).sum();
+        if held > 0 && held + length > self.limits.memory {
+            return None;
+        }
         let range = self.ahead..self.ahead + length;
         let id = WindowId(self.next_id);
         self.next_id += 1;
@@ -442,18 +472,14 @@ impl Machine {
             return Some((whole(largest).min(room), false));
         }
         match self.limits.backup {
-            Backup::Sections { length } => Some((whole(self.limits.window.min(length)), true)),
+            Backup::Sections { length } => Some((whole(length), true)),
             Backup::None => None,
         }
     }
 
     /// Nothing can be begun: looks whether that is the end.
     fn settle(&mut self) -> Option<Action> {
-        let busy = |phase| matches!(phase, Phase::Reading | Phase::Saving | Phase::Writing);
-        let under_way = self.recorder != Recorder::Idle
-            || self.keeper.is_busy()
-            || self.windows.iter().any(|window| busy(window.phase));
-        if under_way || self.moved() > self.recorded {
+        if self.recorder != Recorder::Idle || self.is_moving() || self.moved() > self.recorded {
             return None;
         }
         match self.state {

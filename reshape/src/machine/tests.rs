@@ -241,10 +241,11 @@ fn picker(seed: u64) -> impl FnMut(usize) -> usize {
     }
 }
 
-fn limits(track: &Track, windows: usize, units: u64, backup: bool) -> Limits {
+fn limits(track: &Track, windows: u64, units: u64, backup: bool) -> Limits {
     let window = track.unit * units;
+    let memory = window * windows;
     let backup = if backup { Backup::Sections { length: window } } else { Backup::None };
-    Limits { window, windows, backup }
+    Limits { window, memory, backup }
 }
 
 proptest! {
@@ -252,7 +253,7 @@ proptest! {
 
     #[test]
     fn no_crash_at_any_moment_loses_a_sector_for_all(
-        (track, rows) in any_track(), windows in 1_usize..4, units in 1_u64..4, seed: u64,
+        (track, rows) in any_track(), windows in 1_u64..6, units in 1_u64..4, seed: u64,
     ) {
         let mut world = World::new(track, rows);
         let limits = limits(&track, windows, units, true);
@@ -301,6 +302,39 @@ proptest! {
         prop_assert_eq!(track.position(world.recorded[0]), machine.recorded());
         prop_assert_eq!(machine.moved(), world.recorded[0]);
     }
+}
+
+/// Also where a window is written before the next one is read, as on disks that write faster.
+#[test]
+fn a_checkpoint_waits_until_half_of_the_room_is_used() {
+    let track = track((2, 2), (2, 3), 256, -1024, true);
+    let limits = limits(&track, 2, 1, false);
+    let start = track.position(0);
+    let mut machine = Machine::new(track, limits, start, Sections::default()).expect("a start");
+    let (mut checkpoints, mut windows) = (0, 0);
+    while machine.state() == State::Running {
+        let mut actions: Vec<Action> = std::iter::from_fn(|| machine.poll()).collect();
+        // Writes end at once, reads last.
+        actions.sort_by_key(|action| matches!(action, Action::Read(..)));
+        for action in actions {
+            machine.handle(match action {
+                Action::Read(id, _) => Event::Read(id),
+                Action::Write(id, _) => Event::Written(id),
+                Action::FlushMembers => Event::MembersFlushed,
+                Action::Record(_) => Event::Recorded,
+                Action::Finish => Event::Finished,
+                Action::Save(..) | Action::FlushBackup | Action::WriteHeader(_) => {
+                    unreachable!("nothing is saved")
+                }
+            });
+            checkpoints += u32::from(matches!(action, Action::Record(_)));
+            windows += u32::from(matches!(action, Action::Write(..)));
+        }
+    }
+    assert_eq!(machine.state(), State::Finished);
+    assert_eq!(windows, 128);
+    // A half, a quarter, an eighth ... of what is left.
+    assert!(checkpoints <= 8, "{checkpoints} checkpoints");
 }
 
 #[test]

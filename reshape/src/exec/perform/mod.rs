@@ -7,7 +7,7 @@ use kcopy::{Device, Sectors};
 
 use super::backup_file::BackupFile;
 use super::ongoing::Ongoing;
-use super::{Doubt, ExecError, Options, begin};
+use super::{Checkpoints, Doubt, ExecError, Options, begin};
 use crate::array::change::{Added, NewSize};
 use crate::array::{ArrayError, Force, Members, Newcomer, Record, Session};
 use crate::assemble::{Assembly, assemble};
@@ -56,6 +56,7 @@ pub struct Performer<'a> {
     /// Which of them have a superblock of the array.
     enlisted: Vec<bool>,
     tools: Tools<'a>,
+    checkpoints: Checkpoints,
 }
 
 impl<'a> Performer<'a> {
@@ -67,7 +68,13 @@ impl<'a> Performer<'a> {
         tools: Tools<'a>,
     ) -> Self {
         let enlisted = present.disks.iter().map(|disk| disk.candidate.is_some()).collect();
-        Self { mover, present, plan, disks, enlisted, tools }
+        let checkpoints = Checkpoints::default();
+        Self { mover, present, plan, disks, enlisted, tools, checkpoints }
+    }
+
+    /// What recording positions has cost so far, in all steps.
+    pub fn checkpoints(&self) -> Checkpoints {
+        self.checkpoints
     }
 
     /// Does all steps. `go_on` returns false to stop at the next checkpoint.
@@ -266,9 +273,13 @@ impl<'a> Performer<'a> {
         let mut ongoing = Ongoing::new(assembly, members)?;
         let log = self.tools.log.clone();
         let options = Options { backup, doubt: self.tools.doubt, until: None, log };
-        ongoing.run(self.mover, options, self.tools.clock, &mut |progress| {
+        let mut checkpoints = Checkpoints::default();
+        let ended = ongoing.run(self.mover, options, self.tools.clock, &mut |progress| {
+            checkpoints = progress.checkpoints;
             so_far(progress.moved * kcopy::SECTOR_SIZE)
-        })
+        });
+        self.checkpoints += checkpoints;
+        ended
     }
 
     fn backup_for(

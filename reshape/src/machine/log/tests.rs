@@ -29,7 +29,7 @@ fn any_start() -> impl Strategy<Value = Start> {
                     content: total.min(stripes * 8 * old),
                     unit,
                 },
-                limits: Limits { window: 3 * unit, windows: 3, backup },
+                limits: Limits { window: 3 * unit, memory: 9 * unit, backup },
                 position,
                 saved: Sections::default(),
             }
@@ -117,7 +117,7 @@ proptest! {
 #[test]
 fn an_answer_that_the_machine_would_not_give_is_an_error() {
     let log = "0 begin forwards old=8/2/1/1 new=8/3/1/1 shift=-64 total=240 content=160 unit=24 \
-               window=72 windows=2 section=- position=0 first=- second=-\n1 do write 0 0+24\n";
+               window=72 memory=144 section=- position=0 first=- second=-\n1 do write 0 0+24\n";
     let error = replay(log).expect_err("nothing was read yet");
     assert_eq!(error.line, 2);
     assert!(matches!(error.deviation, Deviation::Action { wanted: Some(Action::Read(..)), .. }));
@@ -126,7 +126,7 @@ fn an_answer_that_the_machine_would_not_give_is_an_error() {
 #[test]
 fn an_event_that_nobody_waits_for_is_an_error() {
     let log = "0 begin forwards old=8/2/1/1 new=8/3/1/1 shift=-64 total=240 content=160 unit=24 \
-               window=72 windows=2 section=- position=0 first=- second=-\n1 done record\n";
+               window=72 memory=144 section=- position=0 first=- second=-\n1 done record\n";
     let error = replay(log).expect_err("nothing was recorded");
     assert_eq!((error.line, error.deviation), (2, Deviation::Event(Event::Recorded)));
 }

@@ -14,7 +14,7 @@ use crate::units::ArraySector;
 const MOST_SECTORS: u64 = 1 << 55;
 /// Chunks, in sectors; md keeps them in 32 bits of bytes or sectors.
 const LARGEST_CHUNK: u64 = 1 << 31;
-/// Members of a row, copies, depth; windows at once.
+/// Members of a row, copies, depth.
 const MANY: u64 = 1 << 16;
 
 /// A line that is no entry.
@@ -50,7 +50,7 @@ fn begin(f: &mut fmt::Formatter<'_>, start: &Start) -> fmt::Result {
     write!(f, "begin {direction} old={} new={}", rows(track.old), rows(track.new))?;
     write!(f, " shift={} total={}", track.shift, track.total)?;
     write!(f, " content={} unit={}", track.content, track.unit)?;
-    write!(f, " window={} windows={}", limits.window, limits.windows)?;
+    write!(f, " window={} memory={}", limits.window, limits.memory)?;
     match limits.backup {
         Backup::None => write!(f, " section=-")?,
         Backup::Sections { length } => write!(f, " section={length}")?,
@@ -155,7 +155,7 @@ impl<'a> Words<'a> {
         let content = number(self.value("content")?, MOST_SECTORS)?;
         let unit = positive(self.value("unit")?, MOST_SECTORS)?;
         let window = positive(self.value("window")?, MOST_SECTORS)?;
-        let windows = positive(self.value("windows")?, MANY)?;
+        let memory = positive(self.value("memory")?, MOST_SECTORS)?;
         let backup = match self.value("section")? {
             "-" => Backup::None,
             length => Backup::Sections { length: number(length, MOST_SECTORS)? },
@@ -168,9 +168,8 @@ impl<'a> Words<'a> {
             first: maybe_span(self.value("first")?)?,
             second: maybe_span(self.value("second")?)?,
         };
-        let windows = usize::try_from(windows).map_err(|_| "too many windows")?;
         let track = Track { old, new, direction, shift, total, content, unit };
-        Ok(Start { track, limits: Limits { window, windows, backup }, position, saved })
+        Ok(Start { track, limits: Limits { window, memory, backup }, position, saved })
     }
 
     fn action(&mut self) -> Read<Action> {

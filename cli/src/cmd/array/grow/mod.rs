@@ -3,7 +3,7 @@
 use kcopy::Device;
 use reshape::array::{Array, Mend};
 use reshape::assemble::Shapes;
-use reshape::exec::{At, ExecError, Performer, Tools};
+use reshape::exec::{At, Checkpoints, ExecError, Performer, Tools};
 use reshape::machine::State;
 use reshape::plan::{Plan, Present, Step, plan};
 use serde::Serialize;
@@ -36,6 +36,9 @@ struct Report {
     steps: usize,
     array_bytes: u64,
     seconds: f64,
+    /// Positions recorded, and the time that their flushes and superblocks took; others moved meanwhile.
+    checkpoints: u64,
+    checkpoint_seconds: f64,
     /// SHA-256 of the content, before and after the same; null without `--prove`.
     sha256: Option<String>,
 }
@@ -77,10 +80,7 @@ pub(crate) fn run(args: &GrowArgs, screen: Screen) -> Result<Exit, Failure> {
     let kept = plan.before.sectors().min(plan.after.sectors());
     let proof = if args.prove { Some(Proof::of(&mut given, kept, &mut watch)?) } else { None };
     let epoch = Epoch::begin();
-    let mut uuids = Vec::with_capacity(disks.len());
-    for _ in &disks {
-        uuids.push(uuid()?);
-    }
+    let uuids = disks.iter().map(|_| uuid()).collect::<Result<Vec<_>, _>>()?;
     let work = Work { present: &present, plan: &plan, disks: &disks };
     let log_to = log.as_ref().map(LogFile::log);
     let tools = Tools {
@@ -95,7 +95,7 @@ pub(crate) fn run(args: &GrowArgs, screen: Screen) -> Result<Exit, Failure> {
     if let Some(log) = &log {
         log.tell(screen);
     }
-    let (state, at) = ended.map_err(|(error, at)| stopped(args, &plan, &error, at))?;
+    let (state, at, checkpoints) = ended.map_err(|(error, at)| stopped(args, &plan, &error, at))?;
     let sha256 = match (proof, state) {
         (Some(proof), State::Finished) => Some(proof.compare(args, &disks, kept, &mut watch)?),
         (Some(_) | None, _) => None,
@@ -108,6 +108,8 @@ pub(crate) fn run(args: &GrowArgs, screen: Screen) -> Result<Exit, Failure> {
         steps: plan.steps.len(),
         array_bytes: plan.after.sectors().get() * kcopy::SECTOR_SIZE,
         seconds: epoch.seconds(),
+        checkpoints: checkpoints.count,
+        checkpoint_seconds: checkpoints.time.as_secs_f64(),
         sha256,
     };
     Ok(tell(args, screen, (&plan, &report)))
@@ -120,7 +122,7 @@ struct Work<'a> {
     disks: &'a [Device],
 }
 
-type Ended = Result<(State, usize), (ExecError, usize)>;
+type Ended = Result<(State, usize, Checkpoints), (ExecError, usize)>;
 
 fn perform(given: &mut Given, work: &Work<'_>, tools: Tools<'_>, watch: &mut Watch) -> Ended {
     let mut step = 0;
@@ -133,9 +135,10 @@ fn perform(given: &mut Given, work: &Work<'_>, tools: Tools<'_>, watch: &mut Wat
         watch.moved(at.done)
     };
     let plan = (work.present, work.plan);
-    let ended = Performer::new(&mut given.mover, plan, work.disks, tools).run(so_far);
+    let mut performer = Performer::new(&mut given.mover, plan, work.disks, tools);
+    let ended = performer.run(so_far);
     match ended {
-        Ok(state) => Ok((state, step)),
+        Ok(state) => Ok((state, step, performer.checkpoints())),
         Err(error) => Err((error, step)),
     }
 }
