@@ -46,6 +46,16 @@ def programs():
     return Programs(kcopy, built)
 
 
+def reshape():
+    """The path of `reshape`."""
+    named = os.environ.get("RESHAPE_BIN")
+    if named:
+        return os.path.abspath(named)
+    target = os.environ.get("CARGO_TARGET_DIR") or os.path.join(WORKSPACE, "target")
+    _cargo("--package", "cli", "--bin", "reshape")
+    return os.path.join(WORKSPACE, target, "release", "reshape")
+
+
 def _cargo(*arguments):
     command = ["cargo", "build", "--quiet", "--release", *arguments]
     if subprocess.run(command, cwd=WORKSPACE).returncode:
