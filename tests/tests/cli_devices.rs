@@ -276,6 +276,34 @@ fn root_device_that_fails_is_given_up_and_the_others_are_done() {
 }
 
 #[test]
+fn root_lines_of_a_list_fail_one_by_one_though_neighbours_are_copied_as_one() {
+    const GOOD: u64 = 1024;
+    let dir = tmp::on_disk();
+    let [copy, list] = ["copy", "list"].map(|name| dir.path().join(name));
+    let size = 16 << 20;
+    let source = Failing::new(size, 32 << 20);
+    data::overwrite(source.path(), 1, size);
+    data::write_file(&copy, 2, size);
+    source.cut_off(GOOD * 4096);
+    let lines: Vec<_> = (0..GOOD + 50).map(|at| format!("{0} {0}", (at + 7) * 4096)).collect();
+    std::fs::write(&list, lines.join("\n")).unwrap();
+    let mut arguments = vec!["jobs", "--json", "--direct", "always", "--list", text(&list)];
+    arguments.extend([text(source.path()), text(&copy)]);
+    let report = kcopy(arguments).expect_code(1).json();
+    assert_eq!((&report["jobs"], &report["errors"]), (&(GOOD + 50).into(), &57.into()));
+    assert_eq!(report["bytes"], (GOOD - 7) * 4096);
+    let failed = report["failed"].as_array().unwrap();
+    let mut offsets: Vec<_> = failed.iter().map(|one| one["source_offset"].as_u64()).collect();
+    offsets.sort_unstable();
+    assert_eq!(offsets, (GOOD..GOOD + 57).map(|at| Some(at * 4096)).collect::<Vec<_>>());
+    assert!(failed.iter().all(|one| one["length"] == 4096), "{report}");
+    data::expect_equal((source.path(), 7 * 4096), (&copy, 7 * 4096), (GOOD - 7) * 4096);
+    let (whole, end) = (16 << 20, (usize::try_from(GOOD).unwrap() + 57) * 4096);
+    let tail = data::read_at(&copy, (GOOD + 57) * 4096, whole - end);
+    assert!(tail == data::bytes(2, whole)[end..], "behind the last line nothing is written");
+}
+
+#[test]
 fn root_unreadable_ranges_are_listed_and_zeros_in_the_copy() {
     let dir = tmp::on_disk();
     let copy = dir.path().join("copy");

@@ -10,8 +10,10 @@ use crate::units::Size;
 const AFTER: &str = "\
 FILE has one copy per line: offset in the source, offset in the destination and length, whole \
 numbers of bytes with blanks between. A line without a length copies one block (--block-size). \
-Empty lines and lines that begin with # are skipped. The copies are done in any order; their \
-destinations must not overlap. The destination is flushed once, at the end.
+Empty lines and lines that begin with # are skipped. Lines that lie side by side, in the source \
+and in the destination, are copied as one, and reported line by line if that fails. The copies \
+are done in any order; their destinations must not overlap. The destination is flushed once, at \
+the end.
 
 Examples:
   kcopy jobs --list extents.txt disk.img copy.img
@@ -33,7 +35,7 @@ pub(crate) struct JobsArgs {
     /// Length of a copy whose line has none
     #[arg(long, value_name = "SIZE", default_value = "4KiB")]
     pub(crate) block_size: Size,
-    /// Copies on their way at once, if the pool has room for them
+    /// Copies on their way at once, if the pool has room for them; neighbours count as one
     #[arg(long, value_name = "N", default_value_t = 128,
         value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) depth: u32,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kcopy::{Device, Extent, Fault, Job, OnError, Outcome};
@@ -35,14 +36,53 @@ struct Line {
     len: u64,
 }
 
+/// Lines of the list that lie side by side in the source and in the destination: one copy to the
+/// engine. If it fails, each of them is copied by itself, so that what is reported is a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    /// Index of the first of them.
+    first: usize,
+    count: usize,
+    /// All of them as one.
+    whole: Line,
+}
+
+/// Whether what is written could be what is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Storage {
+    Shared,
+    Separate,
+}
+
+/// The list, cut into runs as they are asked for.
+#[derive(Debug)]
+struct Runs<'a> {
+    lines: &'a [Line],
+    storage: Storage,
+    next: usize,
+    /// Lines of runs that failed.
+    again: Vec<Run>,
+}
+
 /// What the callbacks leave behind: they are made to be called from any thread.
 #[derive(Clone, Debug, Default)]
-struct Tally(Arc<Mutex<Failures>>);
+struct Tally(Arc<Ended>);
+
+#[derive(Debug, Default)]
+struct Ended {
+    /// Lines that were dealt with, for good or bad.
+    lines: AtomicU64,
+    /// Bytes of those that were copied.
+    bytes: AtomicU64,
+    failures: Mutex<Failures>,
+}
 
 #[derive(Debug, Default)]
 struct Failures {
     count: u64,
-    list: Vec<(u64, Fault)>,
+    list: Vec<(usize, Fault)>,
+    /// Runs of several lines.
+    again: Vec<Run>,
 }
 
 #[derive(Debug, Serialize)]
@@ -182,19 +222,24 @@ fn copy_all(
     interrupt: &Interrupt,
 ) -> Result<(Tally, bool), Failure> {
     let (tally, token) = (Tally::default(), service.cancel_token());
-    let mut lines = (0u64..).zip(lines);
+    let storage = match target::overlap(devices.0, devices.1) {
+        true => Storage::Shared,
+        false => Storage::Separate,
+    };
+    let mut runs = Runs::of(lines, storage);
     loop {
         if interrupt.asked() {
             token.cancel();
         }
+        runs.take_apart(std::mem::take(&mut tally.failures().again));
         while !token.is_cancelled()
             && service.has_room()
-            && let Some((index, line)) = lines.next()
+            && let Some(run) = runs.next()
         {
-            let job = line.job(devices).cancelled_by(&token);
+            let job = run.whole.job(devices).cancelled_by(&token);
             let tally = tally.clone();
             service
-                .submit(job, move |outcome| tally.ended(index, &outcome))
+                .submit(job, move |outcome| tally.ended(run, &outcome))
                 .map_err(|error| Failure::failed(format!("cannot go on: {error}")))?;
         }
         if service.is_idle() {
@@ -212,24 +257,83 @@ impl Line {
             .to(Extent::new(destination, self.to, self.len))
             .on_error(OnError::Detach)
     }
+
+    /// This line and the one behind it as one, if `next` is that and nothing that one of them reads
+    /// is written by the other.
+    fn joined(&self, next: &Self, storage: Storage) -> Option<Self> {
+        let continues = self.from.checked_add(self.len) == Some(next.from)
+            && self.to.checked_add(self.len) == Some(next.to);
+        let len = self.len.checked_add(next.len).filter(|len| *len <= u64::from(REQUEST))?;
+        let apart = storage == Storage::Separate || len <= self.from.abs_diff(self.to);
+        (continues && apart).then_some(Self { len, ..*self })
+    }
+}
+
+impl<'a> Runs<'a> {
+    fn of(lines: &'a [Line], storage: Storage) -> Self {
+        Self { lines, storage, next: 0, again: Vec::new() }
+    }
+
+    /// The lines of `failed` are to be copied one by one.
+    fn take_apart(&mut self, failed: Vec<Run>) {
+        for run in failed {
+            let lines = self.lines.iter().enumerate().skip(run.first).take(run.count);
+            self.again.extend(lines.map(|(first, line)| Run { first, count: 1, whole: *line }));
+        }
+    }
+}
+
+impl Iterator for Runs<'_> {
+    type Item = Run;
+
+    fn next(&mut self) -> Option<Run> {
+        if let Some(run) = self.again.pop() {
+            return Some(run);
+        }
+        let mut rest = self.lines.iter().skip(self.next);
+        let mut run = Run { first: self.next, count: 1, whole: *rest.next()? };
+        while let Some(whole) = rest.next().and_then(|line| run.whole.joined(line, self.storage)) {
+            run = Run { count: run.count + 1, whole, ..run };
+        }
+        self.next += run.count;
+        Some(run)
+    }
 }
 
 impl Tally {
-    fn ended(&self, index: u64, outcome: &Outcome) {
-        if outcome.is_ok() || outcome.cancelled {
+    fn ended(&self, run: Run, outcome: &Outcome) {
+        if outcome.cancelled {
             return;
         }
+        if outcome.is_ok() {
+            self.0.lines.fetch_add(u64::try_from(run.count).unwrap_or(0), Ordering::Relaxed);
+            self.0.bytes.fetch_add(run.whole.len, Ordering::Relaxed);
+            return;
+        }
+        let mut failures = self.failures();
+        if run.count > 1 {
+            failures.again.push(run);
+            return;
+        }
+        self.0.lines.fetch_add(1, Ordering::Relaxed);
         let read = outcome.read.map(|(_, fault)| fault);
         let fault = read.or_else(|| outcome.destinations.iter().find_map(|d| d.error));
-        let mut failures = self.failures();
         failures.count += 1;
         if let Some(fault) = fault.filter(|_| failures.list.len() < LISTED) {
-            failures.list.push((index, fault));
+            failures.list.push((run.first, fault));
         }
     }
 
+    fn lines(&self) -> u64 {
+        self.0.lines.load(Ordering::Relaxed)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
     fn failures(&self) -> MutexGuard<'_, Failures> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -248,11 +352,10 @@ fn report(
     ((source, destination), seconds): ((&Device, &Device), f64),
 ) -> Report {
     let stats = service.stats();
-    // The flush at the end is a job, too.
-    let jobs = stats.jobs_finished - stats.jobs_cancelled - u64::from(!args.no_flush);
+    let jobs = tally.lines();
     let failures = tally.failures();
     let failed = failures.list.iter().filter_map(|(index, fault)| {
-        let line = lines.get(usize::try_from(*index).ok()?)?;
+        let line = lines.get(*index)?;
         Some(FailedReport {
             source_offset: line.from,
             destination_offset: line.to,
@@ -263,7 +366,7 @@ fn report(
     Report {
         schema: 1,
         jobs,
-        bytes: stats.device(destination).bytes_written,
+        bytes: tally.bytes(),
         seconds,
         jobs_per_second: rate(jobs, seconds).unwrap_or(0),
         backend: service.backend().kind().name(),
@@ -324,6 +427,45 @@ fn tell(args: &JobsArgs, screen: Screen, report: &Report, flush: Option<Fault>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn runs(lines: &[(u64, u64, u64)]) -> Vec<(usize, usize, u64)> {
+        let lines: Vec<_> = lines.iter().map(|&(from, to, len)| Line { from, to, len }).collect();
+        let runs = Runs::of(&lines, Storage::Shared);
+        runs.map(|run| (run.first, run.count, run.whole.len)).collect()
+    }
+
+    #[test]
+    fn neighbours_are_one_copy_and_others_are_not() {
+        let far = 1 << 30;
+        let list = [(0, far, 512), (512, far + 512, 7), (519, far + 600, 1), (520, far + 601, 9)];
+        assert_eq!(runs(&list), [(0, 2, 519), (2, 2, 10)]);
+        // No more than one request carries, and nothing where one reads what the other writes.
+        let block = u64::from(REQUEST) / 2;
+        let list: Vec<_> = (0..3).map(|at| (at * block, far + at * block, block)).collect();
+        assert_eq!(runs(&list), [(0, 2, 2 * block), (2, 1, block)]);
+        for (from, to) in [(0, 4096), (8192, 4096)] {
+            let list: Vec<_> = (0..3).map(|at| (from + at * 4096, to + at * 4096, 4096)).collect();
+            assert_eq!(runs(&list), [(0, 1, 4096), (1, 1, 4096), (2, 1, 4096)]);
+        }
+        let same = [0, 1].map(|at| Line { from: at, to: at, len: 1 });
+        assert_eq!(Runs::of(&same, Storage::Separate).count(), 1);
+        assert_eq!(runs(&[(u64::MAX, 0, 1), (0, 1, 1)]).len(), 2);
+        assert!(runs(&[]).is_empty());
+    }
+
+    #[test]
+    fn lines_of_a_failed_run_are_copied_one_by_one() {
+        let lines: Vec<_> =
+            (0..4).map(|at| Line { from: at * 512, to: (1 << 30) + at * 512, len: 512 }).collect();
+        let mut all = Runs::of(&lines, Storage::Separate);
+        let run = all.next().unwrap();
+        assert_eq!((run.count, all.next()), (4, None));
+        all.take_apart(vec![run]);
+        let mut again: Vec<_> = all.map(|run| (run.first, run.count, run.whole)).collect();
+        again.reverse();
+        let each: Vec<_> = lines.iter().enumerate().map(|(at, line)| (at, 1, *line)).collect();
+        assert_eq!(again, each);
+    }
 
     #[test]
     fn lines_of_the_list_are_read() {
