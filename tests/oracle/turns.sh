@@ -87,7 +87,7 @@ starts() {
 	for _ in $(seq 50); do
 		if [ -n "$after" ]; then
 			mdadm --assemble $md --readonly "$@" "${devices[@]}" >said 2>&1 </dev/null &
-			while [ -e /proc/$! ] && ! is_moving; do sleep 0.02; done
+			while [ -e /proc/$! ] && ! { is_up && is_moving; }; do sleep 0.02; done
 		else
 			mdadm --assemble $md --readonly "$@" "${devices[@]}" >said 2>&1 || true
 		fi
