@@ -148,7 +148,7 @@ impl Relay {
             Case::new(format!("{}-{} leg {number}", self.kind.name, self.seed), &self.members);
         let turn_kib = if saved == Saved::File { 16384 } else { 600 };
         let case = case.then(format!("turns {} {turn_kib}", self.seed * 10 + number));
-        let case = if saved == Saved::File { case.then("slow 200") } else { case };
+        let case = if saved == Saved::File { case.then("slow 50") } else { case };
         let file = if saved == Saved::File { self.file() } else { "-".to_owned() };
         // The driver reads a half-moved RAID10 from the wrong place while it is read-only, and one that
         // shrinks not at all: it waits for the reshape to go on.
