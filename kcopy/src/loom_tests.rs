@@ -75,6 +75,54 @@ mod doorbell {
             caller.join().unwrap();
         });
     }
+
+    /// `callers` put one item each; the engine takes all, sleeping when there is none. A lost
+    /// wake-up is a deadlock, which loom reports. `preemptions` bounds the search.
+    fn nothing_is_lost(callers: usize, preemptions: Option<usize>) {
+        let mut model = Builder::new();
+        model.preemption_bound = preemptions;
+        model.check(move || {
+            let shared = Arc::new((Doorbell::new(), Alarm::default(), Mutex::new(0usize)));
+            let threads: Vec<_> = (0..callers)
+                .map(|_| {
+                    let shared = Arc::clone(&shared);
+                    thread::spawn(move || {
+                        let (bell, alarm, work) = &*shared;
+                        *work.lock().unwrap() += 1;
+                        if bell.must_wake() {
+                            alarm.ring();
+                        }
+                    })
+                })
+                .collect();
+            let (bell, alarm, work) = &*shared;
+            let mut taken = 0;
+            while taken < callers {
+                taken += std::mem::take(&mut *work.lock().unwrap());
+                if taken == callers {
+                    break;
+                }
+                bell.doze();
+                if *work.lock().unwrap() == 0 {
+                    alarm.wait();
+                }
+                bell.rise();
+            }
+            for thread in threads {
+                thread.join().unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn a_wake_up_is_never_lost_with_one_caller() {
+        nothing_is_lost(1, None);
+    }
+
+    #[test]
+    fn a_wake_up_is_never_lost_with_two_callers() {
+        nothing_is_lost(2, Some(4));
+    }
 }
 
 mod pool {
