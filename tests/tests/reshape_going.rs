@@ -79,6 +79,35 @@ fn killed_growth_is_finished() {
 }
 
 #[test]
+fn a_linear_array_goes_on_on_the_disk_that_is_added() {
+    let dir = tmp::on_disk();
+    let make =
+        ["create", "--yes", "-l", "linear", "-n", "2", "--create-files", "12MiB", "m0", "m1"];
+    reshape(dir.path(), &make).expect_code(0);
+    let size = |members: &[&str]| {
+        let detail = [&["detail", "--json"], members].concat();
+        reshape(dir.path(), &detail).expect_code(0).json()["array_bytes"].as_u64().expect("bytes")
+    };
+    let before = size(&["m0", "m1"]);
+    let bytes = content(before / 512);
+    std::fs::write(dir.path().join("content"), &bytes).expect("written");
+    reshape(dir.path(), &["import", "--yes", "--from", "content", "m0", "m1"]).expect_code(0);
+    std::fs::write(dir.path().join("m2"), vec![0xA5; 20 << 20]).expect("written");
+    reshape(dir.path(), &["grow", "--yes", "m0", "m1", "--add", "m2", "--level", "0"])
+        .expect_code(2);
+    reshape(dir.path(), &["grow", "--yes", "m0", "m1", "--add", "m2"]).expect_code(0);
+    let all = ["m1", "m2", "m0"];
+    let planned = reshape(dir.path(), &[&["plan", "-n", "3"], &all[..]].concat()).expect_code(2);
+    assert!(planned.stderr.contains("nothing to do"), "{planned:?}");
+    assert!(size(&all) > before + (18 << 20));
+    reshape(dir.path(), &[&["export", "--to", "found"], &all[..]].concat()).expect_code(0);
+    let found = std::fs::read(dir.path().join("found")).expect("exported");
+    let (old, new) = found.split_at(bytes.len());
+    assert!(old == bytes, "the content is not what it was");
+    assert!(new.iter().all(|byte| *byte == 0xA5), "what was on the new disk does not show up");
+}
+
+#[test]
 fn the_log_of_a_killed_growth_can_be_run_again() {
     let dir = tmp::on_disk();
     let _content = array(dir.path());

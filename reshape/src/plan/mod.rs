@@ -23,6 +23,7 @@
 //!
 //! [`Restripe`]: crate::exec::Restripe
 
+mod append;
 mod change;
 mod moves;
 mod present;
@@ -38,7 +39,7 @@ use std::time::Duration;
 
 use kcopy::Sectors;
 
-use crate::geometry::Geometry;
+use crate::geometry::{Geometry, Level};
 use crate::units::Slot;
 
 pub use change::{Backup, Change, Spares, WantedBitmap, WantedLayout, WantedSize};
@@ -78,6 +79,8 @@ pub enum Step {
     ArraySize(ArraySizeStep),
     /// Members that are missing are computed onto spares.
     Rebuild(RebuildStep),
+    /// A linear array goes on on further disks.
+    Append(AppendStep),
     /// A bitmap that fits the array, all of it clean.
     MakeBitmap,
 }
@@ -154,6 +157,17 @@ pub struct RebuildStep {
     pub tolerance: u32,
 }
 
+/// See [`Step::Append`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppendStep {
+    /// Before.
+    pub old: Geometry,
+    /// After.
+    pub new: Geometry,
+    /// The disks that become its last members, in this order; what is on them shows up as content.
+    pub disks: Vec<usize>,
+}
+
 /// What a step reads from a disk and writes to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traffic {
@@ -219,6 +233,8 @@ pub enum Revert {
     ShapeOnly,
     /// At any time, but members that left have to be rebuilt.
     WithRebuild,
+    /// Not at all: nothing makes a linear array shorter.
+    Never,
 }
 
 /// What disks can do, in bytes per second: the slowest counts.
@@ -239,6 +255,9 @@ pub struct Speeds {
 /// Why it is not possible.
 pub fn plan(present: &Present, change: &Change) -> Result<Plan, Refusal> {
     check(present)?;
+    if present.geometry.level() == Level::Linear && present.has_blank_disks() {
+        return append::plan(present, change);
+    }
     if change.size.is_some() {
         return sizes::resize(present, change);
     }
@@ -308,6 +327,7 @@ impl Step {
             | Self::Resize(_)
             | Self::ArraySize(_)
             | Self::Rebuild(_)
+            | Self::Append(_)
             | Self::MakeBitmap => None,
         }
     }
@@ -322,6 +342,7 @@ impl Step {
             | Self::RemoveBitmap
             | Self::Takeover(_)
             | Self::ArraySize(_)
+            | Self::Append(_)
             | Self::MakeBitmap => &[],
         }
     }
@@ -336,6 +357,7 @@ impl Step {
             | Self::AddDisks(_)
             | Self::RemoveBitmap
             | Self::ArraySize(_)
+            | Self::Append(_)
             | Self::MakeBitmap => None,
         }
     }
@@ -356,6 +378,7 @@ impl Step {
             Self::ArraySize(_) | Self::Rebuild(_) => Revert::Always,
             Self::Resize(step) if step.new.component() < step.old.component() => Revert::ShapeOnly,
             Self::Resize(_) => Revert::Always,
+            Self::Append(_) => Revert::Never,
         }
     }
 
@@ -369,20 +392,10 @@ impl Step {
             seconds(traffic.read, speeds.read) + seconds(traffic.written, speeds.write)
         };
         let disks = self.traffic().iter().map(busy).max().unwrap_or(Duration::ZERO);
-        let saved = match self {
-            Self::Restripe(step) if step.mode == Mode::BackupFile => {
-                let saved = step.critical.end.saturating_sub(step.critical.start);
-                seconds(saved.saturating_mul(kcopy::SECTOR_SIZE), speeds.backup)
-            }
-            Self::Restripe(_)
-            | Self::AddDisks(_)
-            | Self::RemoveBitmap
-            | Self::Takeover(_)
-            | Self::Resize(_)
-            | Self::ArraySize(_)
-            | Self::Rebuild(_)
-            | Self::MakeBitmap => Duration::ZERO,
-        };
+        let saved = self.saved().map_or(Duration::ZERO, |step| {
+            let saved = step.critical.end.saturating_sub(step.critical.start);
+            seconds(saved.saturating_mul(kcopy::SECTOR_SIZE), speeds.backup)
+        });
         disks + saved
     }
 }

@@ -188,6 +188,11 @@ impl Present {
         }
     }
 
+    /// Whether there are disks that have no superblock of the array yet.
+    pub(super) fn has_blank_disks(&self) -> bool {
+        self.disks.iter().any(|disk| disk.candidate.is_none())
+    }
+
     /// What a disk is called.
     pub fn path(&self, disk: usize) -> &Path {
         self.disks.get(disk).map_or_else(|| Path::new("?"), |disk| &disk.path)

@@ -509,7 +509,9 @@ impl Refusal {
             Self::Shape(_) | Self::TooLarge => "reshape layout draws what is possible",
             Self::Takeover(_) => "change the number of members or the layout first",
             Self::NoWay { .. } => "copy the content to a new array",
-            Self::Linear => "mdadm --grow --add appends a member to a running one",
+            Self::Linear => {
+                "--add with new disks makes it longer; for another level copy the content to a new array"
+            }
             Self::Far { .. } => "copy the content to a new array with near or offset copies",
             Self::NotWorking { .. } => "add disks with --add",
             Self::Needed { .. } => "rebuild the missing member first",

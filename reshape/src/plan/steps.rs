@@ -353,6 +353,7 @@ impl Standing<'_> {
                 | Step::Resize(_)
                 | Step::ArraySize(_)
                 | Step::Rebuild(_)
+                | Step::Append(_)
                 | Step::MakeBitmap => {}
             }
         }

@@ -67,6 +67,7 @@ fn short(plan: &Plan) -> String {
         Step::Resize(step) => format!("size{}", step.new.component().get()),
         Step::ArraySize(step) => format!("array{}", step.new.get()),
         Step::Rebuild(step) => format!("+{}", step.fills.len()),
+        Step::Append(step) => format!("append{}", step.disks.len()),
     };
     plan.steps.iter().map(step).collect::<Vec<_>>().join(" ")
 }
@@ -143,6 +144,27 @@ fn every_pair_of_levels_has_its_way() {
         }
         let linear = "! a linear array can only be made longer, by whole members";
         assert_eq!(verdict(&present, &to(Level::Linear)), linear);
+    }
+}
+
+#[test]
+fn a_linear_array_takes_the_disks_that_are_added() {
+    let mut present = array(Level::Linear, "", 0, 2, 0);
+    let none = Change::default;
+    for (name, size) in [("a", HEAD + 4096), ("b", HEAD + 1024)] {
+        present.add(Path::new(name), Sectors::new(size)).unwrap();
+    }
+    assert_eq!(verdict(&present, &none()), "append2");
+    let planned = plan(&present, &none()).unwrap();
+    assert_eq!(planned.after.raid_disks(), 4);
+    // All that each has: 1.2 keeps nothing behind the data, and of a chunk of 0 nothing is rounded.
+    assert_eq!(planned.after.sectors().get(), 2 * (COMPONENT << 1) + 4096 + 1024);
+    assert_eq!(planned.steps[0].revert(), Revert::Never);
+    let of = |disks| Change { raid_disks: Some(disks), ..none() };
+    assert_eq!(verdict(&present, &of(4)), "append2");
+    let linear = "! a linear array can only be made longer, by whole members";
+    for change in [of(3), to(Level::Raid0), Change { chunk: Some(Sectors::new(64)), ..none() }] {
+        assert_eq!(verdict(&present, &change), linear);
     }
 }
 
@@ -606,6 +628,7 @@ fn agrees(present: &Present, plan: &Plan) -> Result<(), proptest::test_runner::T
             Step::Takeover(step) => (&step.old, &step.new),
             Step::Restripe(step) => (&step.restripe.old, &step.restripe.new),
             Step::Resize(step) => (&step.old, &step.new),
+            Step::Append(step) => (&step.old, &step.new),
             Step::AddDisks(_) | Step::RemoveBitmap | Step::ArraySize(_) | Step::MakeBitmap => {
                 continue;
             }

@@ -16,7 +16,9 @@ use crate::machine::State;
 use crate::machine::log::EventLog;
 use crate::metadata::{Features, Role, Superblock, Timestamp, Uuid};
 use crate::mover::{MoveError, Mover};
-use crate::plan::{Mode, Plan, Present, RebuildStep, ResizeStep, RestripeStep, Step, TakeoverStep};
+use crate::plan::{
+    AppendStep, Mode, Plan, Present, RebuildStep, ResizeStep, RestripeStep, Step, TakeoverStep,
+};
 use crate::units::Slot;
 
 /// How far a plan has come.
@@ -156,6 +158,7 @@ impl<'a> Performer<'a> {
             // md has no field for it: it is the consent to lose the rest.
             Step::ArraySize(_) => Ok(()),
             Step::Rebuild(step) => self.rebuild(step, so_far),
+            Step::Append(step) => self.append(step),
         };
         match done {
             Ok(()) => Ok(State::Finished),
@@ -175,6 +178,18 @@ impl<'a> Performer<'a> {
         for index in disks {
             let newcomer = self.newcomer(*index)?;
             session.add_spare(self.mover, (self.tools.clock)(), &newcomer)?;
+            if let Some(enlisted) = self.enlisted.get_mut(*index) {
+                *enlisted = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, step: &AppendStep) -> Result<(), ExecError> {
+        let mut session = self.session()?;
+        for index in &step.disks {
+            let newcomer = self.newcomer(*index)?;
+            session.append(self.mover, (self.tools.clock)(), &newcomer)?;
             if let Some(enlisted) = self.enlisted.get_mut(*index) {
                 *enlisted = true;
             }
@@ -327,6 +342,7 @@ fn bytes_of(step: &Step) -> u64 {
         | Step::RemoveBitmap
         | Step::Takeover(_)
         | Step::ArraySize(_)
+        | Step::Append(_)
         | Step::MakeBitmap => 0,
     }
 }

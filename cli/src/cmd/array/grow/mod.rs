@@ -153,6 +153,7 @@ fn phase_of(step: Option<&Step>) -> Phase {
             | Step::Restripe(_)
             | Step::Resize(_)
             | Step::ArraySize(_)
+            | Step::Append(_)
             | Step::MakeBitmap,
         )
         | None => Phase::Reshape,

@@ -50,6 +50,11 @@ pub(super) fn step(present: &Present, step: &Step) -> String {
         Step::ArraySize(step) => {
             format!("show {} of the array instead of {}", bytes(step.new), bytes(step.old))
         }
+        Step::Append(step) => {
+            let names = step.disks.iter().map(|disk| name(present.path(*disk)));
+            let names: Vec<String> = names.collect();
+            format!("append {}: what is on it shows up as content", names.join(", "))
+        }
         Step::Rebuild(step) => format!("compute {} missing members", step.fills.len()),
     }
 }

@@ -89,6 +89,11 @@ fn step(told: &Told<'_>, step: &Step, speeds: &Speeds) -> Value {
         }
         Step::RemoveBitmap => ("remove-bitmap", json!({})),
         Step::MakeBitmap => ("make-bitmap", json!({})),
+        Step::Append(step) => {
+            let disks: Vec<_> = step.disks.iter().map(|disk| told.disk(*disk)).collect();
+            let (old, new) = (Shape::of(&step.old), Shape::of(&step.new));
+            ("append", json!({ "before": old, "after": new, "disks": disks }))
+        }
         Step::Takeover(step) => {
             let moves = step.moves.iter().map(|one| slot_move(told, one));
             let moves: Vec<_> = moves.collect();
@@ -162,6 +167,7 @@ fn traffic(told: &Told<'_>, one: &Traffic) -> Value {
 const fn revert(revert: Revert) -> &'static str {
     match revert {
         Revert::Always => "always",
+        Revert::Never => "never",
         Revert::UntilTheEnd => "until-the-end",
         Revert::ShapeOnly => "shape-only",
         Revert::WithRebuild => "with-rebuild",

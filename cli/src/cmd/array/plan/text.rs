@@ -115,6 +115,10 @@ fn one_step(told: &Told<'_>, number: usize, step: &Step, speeds: &Speeds) -> Vec
         Step::AddDisks(disks) => format!("Add {} as spares.", told.disks(disks.iter().copied())),
         Step::RemoveBitmap => "Remove the bitmap.".to_owned(),
         Step::MakeBitmap => "Make a bitmap for the new shape.".to_owned(),
+        Step::Append(step) => format!(
+            "Append {}. What is on them shows up as content behind the old end.",
+            told.disks(step.disks.iter().copied())
+        ),
         Step::Takeover(step) => takeover(told, step),
         Step::Restripe(step) => restripe(step),
         Step::Resize(step) if step.fresh.is_empty() => {
@@ -288,6 +292,7 @@ fn traffic(told: &Told<'_>, traffic: &[Traffic]) -> Vec<(&'static str, String)> 
 const fn revert(revert: Revert) -> &'static str {
     match revert {
         Revert::Always => "at any time",
+        Revert::Never => "not at all: a linear array cannot be made shorter",
         Revert::UntilTheEnd => {
             "at every checkpoint until it has ended (reshape revert); then by a change of its own"
         }
@@ -311,6 +316,7 @@ fn needs(plan: &Plan) -> Vec<String> {
         | Step::Takeover(_)
         | Step::Resize(_)
         | Step::ArraySize(_)
+        | Step::Append(_)
         | Step::MakeBitmap => 0,
     });
     let used: usize = used.sum();
