@@ -15,7 +15,8 @@ const LEAST_DATA: u64 = 10;
 
 impl Session {
     /// Makes a device the last member of a linear array, which grows by what the device has; gives
-    /// its slot. Its content shows up as it is.
+    /// its slot. Its content shows up as it is, but for the places where superblocks of other versions
+    /// would be: they are wiped.
     ///
     /// # Errors
     ///
