@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use tests::binary::{Finished, LIMIT, run};
 use tests::corpus::{self, Kind};
+use tests::members::Members;
 use tests::reshape_binary;
 use tests::tmp;
 
@@ -213,4 +214,14 @@ fn reshapes_that_are_recorded_wrongly_do_not_go_on() {
         assert!(said.stderr.contains("salvage"), "{}: {}", fixture.name, said.stderr);
         assert!(bytes_of(&files) == before, "{} was changed", fixture.name);
     }
+}
+
+/// What a backup held had been put back before it was found out that 0.90 cannot record the way back.
+#[test]
+fn reshape_that_cannot_be_turned_is_left_alone() {
+    let members = Members::amid("b5-chunk-64to128-v090.mid");
+    let before = members.state();
+    let done = members.reshape("revert ALL --backup-file backup --yes").expect_code(2);
+    assert!(done.stderr.contains("0.90 cannot record"), "{}", done.stderr);
+    assert_eq!(members.state(), before, "something was written");
 }

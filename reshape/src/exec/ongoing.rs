@@ -304,6 +304,16 @@ impl Ongoing {
             .map_err(|error| crate::array::RecordError::from(error).into())
     }
 
+    /// Whether the superblocks can say that the reshape goes back. Writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// What they cannot say.
+    pub fn check_revert(&self) -> Result<(), ExecError> {
+        self.way_back()?;
+        self.turned(ArraySector::new(0)).map(|_| ())
+    }
+
     /// Whether the way back needs a place for a backup.
     ///
     /// # Errors
@@ -336,9 +346,9 @@ impl Ongoing {
         options: Options,
         clock: fn() -> Timestamp,
     ) -> Result<(Self, Turned), ExecError> {
-        let back = self.way_back()?;
         // Before anything moves: a record that cannot be turned is refused here.
-        self.turned(ArraySector::new(0))?;
+        self.check_revert()?;
+        let back = self.way_back()?;
         let turn = self.turning_point(&back);
         if turn != self.position() {
             let options = Options { until: Some(turn), ..options };

@@ -1,8 +1,8 @@
 //! Makes `tests/fixtures` from a corpus of real arrays.
 //!
-//! `cargo run --release -p tests --bin fixtures -- CORPUS`, where `CORPUS` has the folders `arrays` and
+//! `cargo run --release -p tests --bin fixtures -- [--add] CORPUS`, where `CORPUS` has the folders `arrays` and
 //! `reshapes`, each with one folder for each array: `members.tar.xz` (images), `meta.json` and
-//! `examine.txt`. Needs `tar` and `xz`.
+//! `examine.txt`. With `--add` fixtures that are there already stay. Needs `tar` and `xz`.
 
 use std::error::Error;
 use std::fs;
@@ -11,12 +11,21 @@ use std::process::{Command, ExitCode};
 
 use tests::corpus::{self, Image, Kind};
 
+/// What becomes of the fixtures that are there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Removed,
+    Kept,
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    let [corpus] = arguments.as_slice() else {
-        return failed("usage: fixtures CORPUS");
+    let (corpus, fate) = match arguments.as_slice() {
+        [corpus] => (corpus, Fate::Removed),
+        [add, corpus] if add == "--add" => (corpus, Fate::Kept),
+        _ => return failed("usage: fixtures [--add] CORPUS"),
     };
-    match make(Path::new(corpus)) {
+    match make(Path::new(corpus), fate) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error.to_string()),
     }
@@ -29,10 +38,13 @@ fn failed(message: &str) -> ExitCode {
 }
 
 #[expect(clippy::print_stdout, reason = "a tool for developers, not the program")]
-fn make(corpus: &Path) -> Result<(), Box<dyn Error>> {
+fn make(corpus: &Path, fate: Fate) -> Result<(), Box<dyn Error>> {
     for kind in [Kind::Arrays, Kind::Reshapes] {
         let to = corpus::root().join(kind.folder());
-        if to.exists() {
+        if !corpus.join(kind.folder()).exists() {
+            continue;
+        }
+        if to.exists() && fate == Fate::Removed {
             fs::remove_dir_all(&to)?;
         }
         let mut arrays = folders(&corpus.join(kind.folder()))?;

@@ -17,7 +17,6 @@ use super::given::{Access, Given, failed, refused};
 use super::range::Watch;
 use crate::args::Direct;
 use crate::args::array::SalvageArgs;
-use crate::clock::date;
 use crate::cmd::target::{Use, open_source};
 use crate::exit::{Exit, Failure};
 use crate::output::{Phase, Screen, name};
@@ -195,7 +194,8 @@ fn export(
 
 fn put_right(given: &mut Given, finding: &Finding) -> Result<(), Failure> {
     let (mover, members) = (&mut given.mover, &given.members);
-    let put = record(mover, members, &given.assembly, finding, date());
+    // With the time that is recorded: the age of a backup is counted from it.
+    let put = record(mover, members, &given.assembly, finding, given.assembly.update_time);
     put.map_err(|error| match error {
         SalvageError::Record(error) => {
             Failure::failed(format!("cannot record the position: {error}"))

@@ -72,6 +72,8 @@ pub(crate) fn revert(args: &RevertArgs, screen: Screen) -> Result<Exit, Failure>
         return Err(Failure::refused("cannot turn around: no reshape is recorded")
             .hint("reshape grow changes the array back, if that is wanted"));
     };
+    // Also what a backup holds is put back only if it can turn.
+    going.ongoing.check_revert().map_err(|error| refused(&error))?;
     let question = format!("{} turns around and goes back: {}", going.title(), paths(&going));
     confirm(args.how.ask.yes.into(), &question)?;
     let mut going = going;
