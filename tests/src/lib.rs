@@ -35,6 +35,7 @@ pub mod mount;
 pub mod ours;
 pub mod parallel;
 pub mod pattern;
+pub mod reshaping;
 pub mod sim;
 pub mod tmp;
 pub mod uml;

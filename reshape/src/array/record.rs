@@ -17,6 +17,8 @@ use crate::metadata::{Bitmap, DoesNotFit, Features, Misplaced, Role, Superblock,
 use crate::mover::{MoveError, Mover, Supply, check_written};
 use crate::units::Slot;
 
+use super::session::set_failed;
+
 /// Why the superblocks could not be changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -172,7 +174,7 @@ impl Record {
     }
 
     /// Changes every superblock with `change`, counts one event more, and makes it durable on every
-    /// device before it returns.
+    /// device before it returns. Members that are not there are no members any more afterwards.
     ///
     /// # Errors
     ///
@@ -188,10 +190,29 @@ impl Record {
             return Err(RecordError::Poisoned);
         }
         self.settle(mover)?;
+        // By itself: who is not there may have this count of events already, with another change, and has to
+        // be behind whatever comes next.
+        if self.absent().next().is_some() {
+            self.change(mover, now, &mut |_| Ok(()))?;
+        }
+        self.change(mover, now, &mut change)
+    }
+
+    /// One event: see [`Record::commit`].
+    fn change(
+        &mut self,
+        mover: &mut Mover,
+        now: Timestamp,
+        change: &mut dyn FnMut(&mut Superblock) -> Result<(), DoesNotFit>,
+    ) -> Result<(), RecordError> {
         let events = self.events().saturating_add(1);
+        let absent: Vec<(u32, Slot)> = self.absent().collect();
         let mut changed = Vec::with_capacity(self.entries.len());
         for entry in &self.entries {
             let mut superblock = entry.superblock.clone();
+            for (number, slot) in &absent {
+                set_failed(&mut superblock, *number, *slot)?;
+            }
             change(&mut superblock)?;
             superblock.set_events(events);
             superblock.set_update_time(now)?;
@@ -215,6 +236,20 @@ impl Record {
         write(mover, &self.entries.iter().collect::<Vec<_>>())?;
         self.poisoned = false;
         Ok(())
+    }
+
+    /// The numbers and slots of members that are not there, but that the superblocks count as members: they
+    /// have to leave. Theirs may be one event behind only, and they would be taken for members in step
+    /// when they come back.
+    fn absent(&self) -> impl Iterator<Item = (u32, Slot)> + '_ {
+        let first = self.entries.first().map(|entry| &entry.superblock);
+        let numbers = 0..first.map_or(0, Superblock::max_dev);
+        numbers.filter_map(move |number| match first?.role_of(number)? {
+            Role::Active(slot) if self.entry(number).is_none() => Some((number, slot)),
+            Role::Active(_) | Role::Spare | Role::Faulty | Role::Journal | Role::Reserved(_) => {
+                None
+            }
+        })
     }
 
     /// Brings superblocks that are an event behind up to the freshest, durably.

@@ -3,7 +3,7 @@
 use kcopy::Sector;
 
 use super::Candidate;
-use crate::geometry::Level;
+use crate::geometry::{Geometry, Layout, Level, Shape};
 use crate::metadata::{DeviceState, Direction, Features, Reshape, Role, Superblock};
 use crate::units::{MemberSector, Slot};
 
@@ -185,6 +185,9 @@ fn at_the_start(superblock: &Superblock, reshape: &Reshape) -> bool {
     let start = match reshape.direction {
         Direction::Forwards => Some(0),
         Direction::Backwards => {
+            if superblock.level() == Some(Level::Raid10) {
+                return all_mirrored(superblock, reshape) == Some(reshape.position.get());
+            }
             let parity = superblock.level().map_or(0, Level::parity_disks);
             let data = reshape.raid_disks_new.checked_sub(parity).filter(|_| parity > 0);
             let chunk = superblock.chunk().get().max(reshape.new_chunk.get());
@@ -193,6 +196,20 @@ fn at_the_start(superblock: &Superblock, reshape: &Reshape) -> bool {
         }
     };
     start == Some(reshape.position.get())
+}
+
+/// The sectors of a RAID10 after its reshape.
+fn all_mirrored(superblock: &Superblock, reshape: &Reshape) -> Option<u64> {
+    let level = superblock.level()?;
+    let geometry = Geometry::new(&Shape {
+        level,
+        layout: Layout::from_md(level, reshape.new_layout).ok()?,
+        chunk: reshape.new_chunk,
+        raid_disks: reshape.raid_disks_new,
+        component: superblock.component_size(),
+        member_sizes: &[],
+    });
+    Some(geometry.ok()?.sectors().get())
 }
 
 /// Whether a superblock one event behind records the reshape that the freshest has finished: the

@@ -35,6 +35,8 @@ pub struct BackupFile {
     uuid: [u8; 16],
     /// Sectors of a section.
     section: u64,
+    /// How many there are.
+    sections: u64,
     claimed: Sections,
     sequence: u64,
     /// crc32c of what each section holds.
@@ -74,16 +76,21 @@ impl BackupFile {
         let bytes = (HEADER + 2 * section.get()) * kcopy::SECTOR_SIZE;
         let path = || device.path().to_owned();
         device.extend(bytes).map_err(|error| MoveError::Extend { path: path(), error })?;
-        // Written, not punched: the blocks have to be there when they are needed.
-        let zeros = Job::stripe(1, Arc::new(Zeros)).to(Extent::new(&device, 0, bytes)).flush();
-        check_written(&mover.run(zeros)?, &[&device])?;
+        let at = HEADER * kcopy::SECTOR_SIZE;
+        let sections = Extent::new(&device, at, bytes - at);
+        // The header first: a file that was in use before has one at any moment, which says that nothing is
+        // saved in it.
         let keeps = vec![Keep { device, headers: vec![0] }];
-        Self::new(mover, (keeps, Sector::new(HEADER)), (uuid, section), now)
+        let made = Self::new(mover, (keeps, Sector::new(HEADER)), (uuid, section), now)?;
+        // Written, not punched: the blocks have to be there when they are needed.
+        let zeros = Job::stripe(1, Arc::new(Zeros)).to(sections).flush();
+        check_written(&mover.run(zeros)?, &made.devices().collect::<Vec<_>>())?;
+        Ok(made)
     }
 
-    /// Keeps one section of `section` sectors at the end of the `component` sectors that the array uses of
-    /// each spare, given with its data offset. Those whose data begins elsewhere than that of the
-    /// first keep none: the header can name one place only.
+    /// Keeps one section of `section` sectors, which must hold all that is critical, at the end of the
+    /// `component` sectors that the array uses of each spare, given with its data offset. Those whose data
+    /// begins elsewhere than that of the first keep none: the header can name one place only.
     ///
     /// # Errors
     ///
@@ -104,7 +111,8 @@ impl BackupFile {
             .filter(|(_, at)| at.get() == offset)
             .map(|(device, _)| Keep { device: device.clone(), headers: headers.clone() })
             .collect();
-        Self::new(mover, (keeps, Sector::new(data_at)), (uuid, section), now)
+        let made = Self::new(mover, (keeps, Sector::new(data_at)), (uuid, section), now)?;
+        Ok(Self { sections: 1, ..made })
     }
 
     fn new(
@@ -114,9 +122,10 @@ impl BackupFile {
         now: Timestamp,
     ) -> Result<Self, MoveError> {
         let (claimed, section) = (Sections::default(), section.get());
-        let mut made = Self { keeps, data_at, uuid, section, claimed, sequence: 0, crcs: [0; 2] };
+        let (sequence, crcs, sections) = (0, [0; 2], 2);
+        let mut made = Self { keeps, data_at, uuid, section, sections, claimed, sequence, crcs };
         // An empty header is a statement: nothing was overwritten yet.
-        let job = made.write_header(claimed, now);
+        let job = made.write_header(claimed, now).flush();
         let devices: Vec<Device> = made.devices().cloned().collect();
         check_written(&mover.run(job)?, &devices.iter().collect::<Vec<_>>())?;
         Ok(made)
@@ -140,6 +149,7 @@ impl BackupFile {
     /// The job that writes a window to a section.
     pub(super) fn save(&mut self, section: Section, window: &Arc<Window>) -> Job {
         let second = section == Section::Second;
+        assert!(!second || self.sections > 1, "a section that the backup does not have");
         self.crcs[usize::from(second)] = window.with_bytes(crc32c::crc32c);
         let at = self.data_at.get() + if second { self.section } else { 0 };
         let bytes = window.span().sectors * kcopy::SECTOR_SIZE;
@@ -148,13 +158,13 @@ impl BackupFile {
         })
     }
 
-    /// The job that writes the headers, durably.
+    /// The job that writes the headers; to be flushed.
     pub(super) fn write_header(&mut self, sections: Sections, now: Timestamp) -> Job {
         self.sequence += 1;
         self.claimed = sections;
         let bytes = self.header(sections, now).to_bytes();
         let len = u64::try_from(bytes.len()).unwrap_or(0);
-        let mut job = Job::stripe(1, Arc::new(Supply::new(bytes))).flush();
+        let mut job = Job::stripe(1, Arc::new(Supply::new(bytes)));
         job = job.priority(Priority::High);
         for keep in &self.keeps {
             for at in &keep.headers {

@@ -12,6 +12,7 @@
 //! anything of it is written.
 
 mod backup_file;
+mod mutation;
 mod ongoing;
 mod perform;
 mod restore;
@@ -33,12 +34,13 @@ use crate::mover::{MoveError, Mover};
 use crate::units::{ArraySector, MemberSector, Slot};
 
 pub use backup_file::BackupFile;
+pub use mutation::Mutation;
 pub use ongoing::{BackupVerdict, Ground, Ongoing, Trust, Turned};
 pub use perform::{At, Performer, Tools};
-pub use restore::restore;
 pub use start::{Restripe, begin, finish};
 pub use window::{Contradiction, Witness};
 
+use mutation::Rules;
 use window::{Reading, Window};
 
 /// Why a reshape does not go on. What was recorded last holds.
@@ -157,6 +159,20 @@ pub struct Options {
     pub until: Option<ArraySector>,
     /// Where everything that happens is written down; `None`: nowhere.
     pub log: Option<EventLog>,
+    /// The longest window that is not saved; `None`: as is best for the disks.
+    pub window: Option<kcopy::Sectors>,
+    /// A rule to break; for tests of the tests only.
+    #[cfg(feature = "mutation")]
+    pub mutation: Option<Mutation>,
+}
+
+impl Options {
+    fn rules(&self) -> Rules {
+        Rules {
+            #[cfg(feature = "mutation")]
+            broken: self.mutation,
+        }
+    }
 }
 
 /// Seconds after which a position is recorded, whether it has to be or not.
@@ -226,6 +242,9 @@ pub struct Executor<'a> {
     checkpoints: Checkpoints,
     /// When the checkpoint that is under way began.
     checkpoint_at: Timestamp,
+    rules: Rules,
+    /// The broken rule of [`Mutation::RecordLate`]: what was said to be recorded.
+    late: Option<ArraySector>,
 }
 
 /// A job on its way.
@@ -252,13 +271,21 @@ impl<'a> Executor<'a> {
         options: Options,
         clock: fn() -> Timestamp,
     ) -> Result<Self, ExecError> {
-        let Options { backup, doubt, until, log } = options;
+        let rules = options.rules();
+        let Options { backup, doubt, until, log, window, .. } = options;
         let reshape = record.entries().iter().find_map(|entry| entry.superblock.reshape());
         let position = reshape.map_or_else(|| restripe.track.position(0), |r| r.position);
-        let limits = restripe.limits(backup.as_ref().map(BackupFile::section));
+        let limits = restripe.limits(backup.as_ref().map(BackupFile::section), window);
         let saved = backup.as_ref().map(BackupFile::claimed).unwrap_or_default();
-        let mut machine =
-            Logged::new(&Start { track: restripe.track, limits, position, saved }, log)?;
+        let mut track = restripe.track;
+        if rules.lack(Mutation::OverwriteEarly) {
+            let further = i64::try_from(track.old.chunk.max(track.new.chunk)).unwrap_or(0);
+            track.shift += match track.direction {
+                Direction::Forwards => -further,
+                Direction::Backwards => further,
+            };
+        }
+        let mut machine = Logged::new(&Start { track, limits, position, saved }, log)?;
         if let Some(until) = until {
             machine.stop_at(until);
         }
@@ -281,6 +308,8 @@ impl<'a> Executor<'a> {
             recorded_at: clock(),
             checkpoints: Checkpoints::default(),
             checkpoint_at: clock(),
+            rules,
+            late: None,
         })
     }
 
@@ -409,13 +438,27 @@ impl<'a> Executor<'a> {
                 let window = self.windows.get(&id).cloned().ok_or(ArrayError::Inconsistent)?;
                 (self.backup_mut()?.save(section, &window), Vec::new())
             }
+            Action::FlushBackup if self.rules.lack(Mutation::BackupUnflushed) => {
+                self.machine.handle(Event::BackupFlushed);
+                return Ok(());
+            }
             Action::FlushBackup => {
                 let flush = Job::flush_only(self.backup_mut()?.devices());
                 (flush.priority(Priority::High), Vec::new())
             }
+            Action::WriteHeader(sections) if self.is_left_claimed(sections) => {
+                self.machine.handle(Event::HeaderWritten);
+                return Ok(());
+            }
             Action::WriteHeader(sections) => {
                 let now = (self.clock)();
-                (self.backup_mut()?.write_header(sections, now), Vec::new())
+                let job = self.backup_mut()?.write_header(sections, now);
+                let later = self.rules.lack(Mutation::HeaderUnflushed);
+                (if later { job } else { job.flush() }, Vec::new())
+            }
+            Action::FlushMembers if self.rules.lack(Mutation::MembersUnflushed) => {
+                self.machine.handle(Event::MembersFlushed);
+                return Ok(());
             }
             Action::FlushMembers => {
                 self.checkpoint_at = (self.clock)();
@@ -457,6 +500,16 @@ impl<'a> Executor<'a> {
     fn forget(&mut self, id: WindowId) {
         self.memory
             .extend(self.windows.remove(&id).and_then(Arc::into_inner).map(Window::into_memory));
+    }
+
+    /// The broken rule of [`Mutation::SectionUncleared`]: a header that only takes claims back is left
+    /// out.
+    fn is_left_claimed(&self, sections: crate::machine::Sections) -> bool {
+        let claimed = self.backup.as_ref().map(BackupFile::claimed).unwrap_or_default();
+        let less = |now: Option<_>, before| now.is_none() || now == before;
+        self.rules.lack(Mutation::SectionUncleared)
+            && less(sections.first, claimed.first)
+            && less(sections.second, claimed.second)
     }
 
     fn backup_mut(&mut self) -> Result<&mut BackupFile, ExecError> {
@@ -562,9 +615,7 @@ impl<'a> Executor<'a> {
             self.new.set_leg(*slot, None);
             if let Some(number) = self.record.number_in(*slot) {
                 self.record.drop_device(number);
-                self.record.commit(self.mover, (self.clock)(), |superblock| {
-                    superblock.set_role(number, crate::metadata::Role::Faulty)
-                })?;
+                self.record.commit(self.mover, (self.clock)(), |_| Ok(()))?;
             }
         }
         let enough = |view: &View| {
@@ -580,6 +631,16 @@ impl<'a> Executor<'a> {
     fn record_position(&mut self, position: ArraySector) -> Result<(), ExecError> {
         let now = (self.clock)();
         self.recorded_at = now;
+        if self.rules.lack(Mutation::RecordOnOne) {
+            let others: Vec<u32> =
+                self.record.entries().iter().skip(1).map(|e| e.superblock.dev_number()).collect();
+            others.into_iter().for_each(|number| self.record.drop_device(number));
+        }
+        let position = match self.rules.lack(Mutation::RecordLate) {
+            true => self.late.replace(position),
+            false => Some(position),
+        };
+        let Some(position) = position else { return Ok(()) };
         record_position(self.mover, self.record, &self.restripe, position, now)
     }
 }

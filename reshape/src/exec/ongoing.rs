@@ -5,12 +5,18 @@ use std::sync::Arc;
 
 use kcopy::Device;
 
+use super::mutation::Rules;
+use super::restore::restore;
 use super::window::{Other, Reading, Window, Witness, reading};
-use super::{ExecError, Executor, Options, Progress, Restripe, restore};
-use crate::array::{Age, Array, ArrayError, Backup, Members, NoBackup, Record, View, is_absent};
+use super::{ExecError, Executor, Options, Progress, Restripe};
+use crate::array::{
+    Age, Array, ArrayError, Backup, DeviceReader, Members, NoBackup, Record, View, is_absent,
+};
 use crate::assemble::{Assembly, Shapes, assemble};
 use crate::machine::{Span, State};
-use crate::metadata::{Direction, Reshape, Timestamp};
+use crate::metadata::{
+    BackupHeader, Direction, Reshape, Section, Timestamp, backup, backup_on_spare,
+};
 use crate::mover::Mover;
 use crate::units::ArraySector;
 
@@ -76,6 +82,7 @@ pub struct Ongoing {
     new: View,
     restripe: Restripe,
     reshape: Reshape,
+    rules: Rules,
 }
 
 impl Ongoing {
@@ -94,14 +101,22 @@ impl Ongoing {
         let (old, new) = (old.clone(), new.clone());
         let restripe = Restripe::recorded(old.geometry(), new.geometry(), &record)
             .map_err(crate::array::RecordError::from)?;
-        Ok(Self { assembly, members, record, old, new, restripe, reshape })
+        let rules = Rules::default();
+        Ok(Self { assembly, members, record, old, new, restripe, reshape, rules })
+    }
+
+    /// Takes a rule of order away; for tests of the tests only.
+    #[cfg(feature = "mutation")]
+    pub fn break_rule(&mut self, rule: Option<super::Mutation>) {
+        self.rules = Rules { broken: rule };
     }
 
     /// Reads the superblocks anew: after they were changed.
     fn reread(self, mover: &mut Mover) -> Result<Self, ExecError> {
+        let rules = self.rules;
         let members = Members::read(mover, self.members.devices)?;
         let assembly = assemble(&members.candidates)?;
-        Self::new(assembly, members)
+        Ok(Self { rules, ..Self::new(assembly, members)? })
     }
 
     /// What is recorded.
@@ -155,12 +170,25 @@ impl Ongoing {
             let verdict = Backup::read(mover, device, &self.assembly, age);
             verdicts.push(BackupVerdict { path: device.path().to_owned(), verdict });
         }
-        for (device, header) in self.members.devices.iter().zip(&self.members.backups) {
+        for (index, device) in self.members.devices.iter().enumerate() {
+            let known = self.members.backups.get(index).copied().flatten();
+            let header = known.or_else(|| self.header_on_newcomer(mover, index));
             let Some(header) = header else { continue };
-            let verdict = Backup::judge(mover, device, *header, &self.assembly, age);
+            let verdict = Backup::judge(mover, device, header, &self.assembly, age);
             verdicts.push(BackupVerdict { path: device.path().to_owned(), verdict });
         }
         verdicts
+    }
+
+    /// The backup on a new member whose own superblock does not know of the reshape yet: the power went
+    /// while it was first recorded.
+    fn header_on_newcomer(&self, mover: &mut Mover, index: usize) -> Option<BackupHeader> {
+        let superblock = &self.members.candidates.get(index)?.superblock;
+        if self.reshape.delta_disks <= 0 || superblock.reshape().is_some() {
+            return None;
+        }
+        let device = self.members.devices.get(index)?;
+        backup(&DeviceReader::new(mover, device), backup_on_spare(superblock)?).ok()
     }
 
     /// Looks at the old stripes of the critical section from the recorded position on: whether
@@ -217,7 +245,7 @@ impl Ongoing {
         for found in verdicts {
             let Ok(backup) = &found.verdict else { continue };
             if !self.continues(backup) {
-                if restored {
+                if restored || self.is_saved_ahead(backup) {
                     continue;
                 }
                 let (path, position) = (found.path.clone(), from);
@@ -258,18 +286,34 @@ impl Ongoing {
         })
     }
 
+    /// Whether `backup` holds what is critical further on, saved before the reshape came there: nothing of it
+    /// was overwritten, as only what goes on from a recorded position without a gap is.
+    fn is_saved_ahead(&self, backup: &Backup) -> bool {
+        let track = &self.restripe.track;
+        let Some(from) = track.distance(self.position()) else { return false };
+        let ahead = |section: &Section| {
+            let end = section.array_start.checked_add(section.length);
+            let ends = [Some(section.array_start), end].map(|at| track.distance(at?));
+            ends.iter().all(|at| at.is_some_and(|at| at > from))
+        };
+        !self.is_critical()
+            && backup.header.ours.is_some()
+            && backup.sections.iter().any(|(section, _)| ahead(section))
+    }
+
     /// Puts back what `backup` holds and records the position behind it.
     ///
     /// # Errors
     ///
-    /// See [`restore`].
+    /// A backup that cannot be read, members that cannot be written.
     pub fn restore(
         mut self,
         mover: &mut Mover,
         backup: &Backup,
         now: Timestamp,
     ) -> Result<Self, ExecError> {
-        restore(mover, &mut self.record, &self.restripe, &self.new, backup, now)?;
+        let way = (&self.restripe, &self.new);
+        restore(mover, &mut self.record, way, backup, now, self.rules)?;
         self.reread(mover)
     }
 

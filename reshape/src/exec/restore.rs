@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use super::mutation::{Mutation, Rules};
 use super::window::{Window, write_jobs};
 use super::{ExecError, Restripe, record_position};
 use crate::array::{Backup, Record, View};
@@ -24,13 +25,13 @@ use crate::units::ArraySector;
 /// # Errors
 ///
 /// A backup that cannot be read, members that cannot be written.
-pub fn restore(
+pub(super) fn restore(
     mover: &mut Mover,
     record: &mut Record,
-    restripe: &Restripe,
-    new: &View,
+    (restripe, new): (&Restripe, &View),
     backup: &Backup,
     now: Timestamp,
+    rules: Rules,
 ) -> Result<ArraySector, ExecError> {
     let track = &restripe.track;
     let recorded = record.entries().iter().find_map(|entry| entry.superblock.reshape());
@@ -59,7 +60,9 @@ pub fn restore(
             let devices: Vec<_> = legs.map(|leg| &leg.device).collect();
             check_written(outcome, &devices)?;
         }
-        mover.flush(&new.devices())?;
+        if !rules.lack(Mutation::RestoreUnflushed) {
+            mover.flush(&new.devices())?;
+        }
         position = b;
         record_position(mover, record, restripe, position, now)?;
     }

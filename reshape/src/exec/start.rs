@@ -106,11 +106,12 @@ impl Restripe {
         Sectors::new((critical.end - critical.start).next_multiple_of(unit))
     }
 
-    /// Whole stripes of both geometries: what a backup section holds a multiple of.
+    /// Whole stripes of both geometries between two places where a reshape can stand: what a backup section
+    /// holds a multiple of.
     pub fn whole_stripes(&self) -> u64 {
         let stripe = |rows: Rows| rows.chunk * rows.width;
-        let (a, b) = (stripe(self.track.old), stripe(self.track.new));
-        a / gcd(a, b) * b
+        let common = |a: u64, b: u64| a / gcd(a, b) * b;
+        common(common(stripe(self.track.old), stripe(self.track.new)), self.track.unit)
     }
 
     /// The sectors that a section of a backup should have, if one is needed.
@@ -139,11 +140,15 @@ impl Restripe {
     }
 
     /// The machine's bounds with a backup of sections of that length, or without one.
-    pub(super) fn limits(&self, section: Option<Sectors>) -> Limits {
+    pub(super) fn limits(&self, section: Option<Sectors>, window: Option<Sectors>) -> Limits {
         let backup =
             section.map_or(Backup::None, |length| Backup::Sections { length: length.get() });
         let saved = section.map_or(0, |length| length.get().saturating_mul(SAVED_WINDOWS));
-        let window = self.free_window();
+        let unit = self.track.unit;
+        let window = match window {
+            Some(wanted) => (wanted.get() / unit * unit).max(unit),
+            None => self.free_window(),
+        };
         // However wide the array is: one is read, one is written, one waits.
         let free = sectors(FREE_MEMORY).max(window.saturating_mul(3));
         Limits { window, memory: saved.max(free), backup }

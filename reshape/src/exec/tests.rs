@@ -426,3 +426,47 @@ fn the_end_of_a_shrink_may_be_recorded_on_leaving_members_only() {
         expect_content(&case, &world, &ids, 1);
     }
 }
+
+#[test]
+fn a_member_that_was_away_for_one_event_is_none_any_more() {
+    let case = Case {
+        level: Level::Raid5,
+        layouts: (2, 2),
+        chunks: (8, 8),
+        disks: (4, 4),
+        moves: false,
+        forwards: true,
+        missing: false,
+    };
+    let (world, ids, _) = make(&case, 1);
+    let mut mover = mover(&world);
+    let all: Vec<Device> = ids.iter().map(|id| world.disk(*id).device()).collect();
+    let (assembly, members) = read(&mut mover, all[1..].to_vec()).expect("an array");
+    let mut record = Record::new(&assembly, &members.candidates, &members.devices);
+    record.commit(&mut mover, now(), |_| Ok(())).expect("written");
+    let (assembly, _) = read(&mut mover, all).expect("an array");
+    assert_eq!(assembly.members[0].state, crate::assemble::MemberState::Stale);
+    assert_eq!(assembly.degraded(), 1);
+}
+
+#[test]
+fn the_first_record_of_a_raid10_walking_down_may_be_on_some_members_only() {
+    let case = Case {
+        level: Level::Raid10,
+        layouts: (0x102, 0x102),
+        chunks: (8, 16),
+        disks: (4, 4),
+        moves: true,
+        forwards: false,
+        missing: false,
+    };
+    for (operations, seed) in (1..80).step_by(3).zip(0..) {
+        let (world, ids, file) = make(&case, 1);
+        let cut = go_on(&case, &world, (&ids, file), operations);
+        assert!(!matches!(cut, Ok(State::Finished)));
+        let world = world.snapshot().after(Crash::Seeded(seed), seed);
+        let state = go_on(&case, &world, (&ids, file), u64::MAX);
+        assert_eq!(state, Ok(State::Finished), "after {operations} operations");
+        expect_content(&case, &world, &ids, 1);
+    }
+}

@@ -209,7 +209,12 @@ fn backed_up(
     };
     let stay = vec![0; cast.slots.len()];
     let restripe = restripe((old, new), direction, stay)?;
-    let on_spares = width(old, new) == Ordering::Less && !cast.fills.is_empty();
+    // The backup lies behind the rows that are written while it is needed.
+    let section = restripe.critical_section().get();
+    let rows = section.div_ceil(restripe.track.old.width) + old.chunk().max(new.chunk()).get();
+    let taken = rows.saturating_add(section).saturating_add(2 * HEADER / kcopy::SECTOR_SIZE);
+    let fits = taken <= old.component().get();
+    let on_spares = width(old, new) == Ordering::Less && !cast.fills.is_empty() && fits;
     let side = side(direction);
     let lack = match moved {
         Shifts::NoRoom(lack) => lack.clone(),

@@ -5,6 +5,7 @@
 //! sim long                the long form, hours
 //! sim fixed               a short run, always the same
 //! sim fresh               a short run with new seeds, printed
+//! sim reshapes            the crash states of reshapes, in minutes; `reshapes long`: half an hour
 //! sim mutants             takes every rule of order away and sees that it is missed
 //! sim replay ID           one run again: a seed, or the name that a violation was printed with
 //! ```
@@ -15,10 +16,12 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tests::reshaping::suite as reshaping;
 use tests::sim::report::Report;
 use tests::sim::{mutants, suite};
 
-const USAGE: &str = "usage: sim everyday | long | fixed | fresh | mutants | replay ID";
+const USAGE: &str =
+    "usage: sim everyday | long | fixed | fresh | reshapes [long] | mutants | replay ID";
 
 fn main() -> ExitCode {
     // What a run panics with is told with its name; the traces of it only hide that.
@@ -34,7 +37,13 @@ fn main() -> ExitCode {
             say(&format!("seeds from {first} on"));
             suite::everything(suite::Volume::short(first))
         }
-        ["mutants"] => mutants::everything(),
+        ["reshapes"] => reshaping::everything(reshaping::EVERYDAY),
+        ["reshapes", "long"] => reshaping::everything(reshaping::LONG),
+        ["mutants"] => {
+            let mut report = mutants::everything();
+            report.add(tests::reshaping::mutants::everything());
+            report
+        }
         ["replay", id] => match replay(id) {
             Some(report) => report,
             None => return usage(),
@@ -50,6 +59,10 @@ fn usage() -> ExitCode {
 }
 
 fn replay(id: &str) -> Option<Report> {
+    if let Some(case) = reshaping::describe(id) {
+        say(&case);
+        return reshaping::replay(id);
+    }
     say(&suite::describe(id)?);
     suite::replay(id)
 }

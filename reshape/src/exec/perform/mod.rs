@@ -287,7 +287,7 @@ impl<'a> Performer<'a> {
         let (assembly, members) = self.look()?;
         let mut ongoing = Ongoing::new(assembly, members)?;
         let log = self.tools.log.clone();
-        let options = Options { backup, doubt: self.tools.doubt, until: None, log };
+        let options = Options { backup, doubt: self.tools.doubt, log, ..Options::default() };
         let mut checkpoints = Checkpoints::default();
         let ended = ongoing.run(self.mover, options, self.tools.clock, &mut |progress| {
             checkpoints = progress.checkpoints;

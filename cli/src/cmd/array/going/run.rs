@@ -88,7 +88,7 @@ pub(crate) fn revert(args: &RevertArgs, screen: Screen) -> Result<Exit, Failure>
     }
     let backup = if ahead { Some(backup_for(&mut going, &args.what, &args.how)?) } else { None };
     let log = going.event_log();
-    let options = Options { backup, doubt: doubt(args.how.force), until: None, log };
+    let options = Options { backup, doubt: doubt(args.how.force), log, ..Options::default() };
     let Going { mut mover, ongoing, file, made, verdicts, log } = going;
     let (ongoing, turned) =
         ongoing.revert(&mut mover, options, date).map_err(|error| stopped(&error))?;
@@ -179,7 +179,7 @@ fn run_on(
     let mut watch = Watch::begin(how.progress, screen, Phase::Reshape, total * kcopy::SECTOR_SIZE)?;
     let epoch = Epoch::begin();
     let log = going.event_log();
-    let options = Options { backup, doubt: doubt(how.force), until: None, log };
+    let options = Options { backup, doubt: doubt(how.force), log, ..Options::default() };
     let track = &going.ongoing.restripe().track;
     let before = track.distance(going.ongoing.position()).unwrap_or(0);
     let mut moved = 0;

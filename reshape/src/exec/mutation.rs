@@ -1,0 +1,42 @@
+//! The rules of order, each of which a test can take away to see that it is missed.
+
+/// A rule of order that a test takes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// The backup's header is written without waiting for its data to be durable.
+    BackupUnflushed,
+    /// Windows are overwritten while the header of their backup is not durable.
+    HeaderUnflushed,
+    /// A section is used again while the durable header still claims what it held.
+    SectionUncleared,
+    /// A position is recorded before the members' data is durable.
+    MembersUnflushed,
+    /// The next windows are overwritten before the position is durable.
+    RecordLate,
+    /// A position is recorded on one member only.
+    RecordOnOne,
+    /// New rows are written as if the old ones lay further away.
+    OverwriteEarly,
+    /// What a backup put back is recorded before it is durable.
+    RestoreUnflushed,
+}
+
+/// Which rules hold: all of them, but in tests of the tests.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rules {
+    #[cfg(feature = "mutation")]
+    pub(super) broken: Option<Mutation>,
+}
+
+impl Rules {
+    /// Whether a test took this rule away.
+    pub(super) fn lack(self, rule: Mutation) -> bool {
+        #[cfg(feature = "mutation")]
+        return self.broken == Some(rule);
+        #[cfg(not(feature = "mutation"))]
+        {
+            let _ = rule;
+            false
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Are the states worth anything? One rule of order at a time is taken away, and some state must be lost.
+
+use reshape::exec::Mutation;
+use reshape::geometry::Level;
+use reshape::plan::Mode;
+
+use super::case::{Case, all};
+use super::crash::Depth;
+use super::suite::run;
+use crate::sim::report::Report;
+
+/// A rule in words, what takes it away, and the cases in which it counts.
+type Mutant = (&'static str, Mutation, fn(&Case) -> bool);
+
+/// Every rule.
+pub const MUTANTS: [Mutant; 8] = [
+    ("a backup's data is durable before its header", Mutation::BackupUnflushed, saved_and_degraded),
+    (
+        "a backup's header is durable before anything is overwritten",
+        Mutation::HeaderUnflushed,
+        saved,
+    ),
+    (
+        "a section is free, durably, before it is used again",
+        Mutation::SectionUncleared,
+        saved_twice,
+    ),
+    ("the members' data is durable before the position", Mutation::MembersUnflushed, moved),
+    ("the position is durable before old rows are overwritten", Mutation::RecordLate, moved),
+    ("the position is recorded on every member", Mutation::RecordOnOne, moved),
+    ("nothing is overwritten that is needed", Mutation::OverwriteEarly, moved),
+    ("what was put back is durable before the position", Mutation::RestoreUnflushed, saved),
+];
+
+/// Every subset of a few blocks, and some of more.
+const DEPTH: Depth = Depth { subsets: 5, seeded: 8, seed: 1 };
+
+fn is_five(case: &Case) -> bool {
+    case.level == Level::Raid5 && case.disks.0 + case.disks.1 <= 8
+}
+
+fn moved(case: &Case) -> bool {
+    is_five(case) && case.mode == Mode::DataOffset
+}
+
+fn saved(case: &Case) -> bool {
+    is_five(case) && case.mode == Mode::BackupFile
+}
+
+fn saved_and_degraded(case: &Case) -> bool {
+    saved(case) && case.missing.is_some()
+}
+
+/// The section is used more than once.
+fn saved_twice(case: &Case) -> bool {
+    saved(case) && case.disks.0 == case.disks.1 && case.section == Some(1)
+}
+
+/// Takes every rule away, one at a time: a rule whose absence is not noticed is a violation.
+pub fn everything() -> Report {
+    let mut report = Report::default();
+    let cases = all();
+    for (rule, mutation, counts) in MUTANTS {
+        let cases: Vec<Case> = cases.iter().filter(|case| counts(case)).cloned().collect();
+        let found = run(&cases, DEPTH, Some(mutation));
+        report.count("rules of reshapes taken away", 1);
+        report.check(
+            || format!("mutant ({rule})"),
+            || match found.failures {
+                0 => Err(format!("nothing noticed that this rule is gone: {rule}")),
+                _ => Ok(()),
+            },
+        );
+    }
+    report
+}
