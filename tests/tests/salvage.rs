@@ -133,6 +133,26 @@ fn all_content_that_is_on_the_members_of_interrupted_reshapes_is_found() {
 }
 
 #[test]
+fn in_place_nothing_is_proven_without_the_backup_that_was_in_use() {
+    for name in ["b5-chunk-512to64-v10.mid", "b5-chunk-64to128-v090.mid"] {
+        let fixture = corpus::one(Kind::Reshapes, name);
+        let dir = tests::tmp::in_memory();
+        let mut paths = fixture.unpack_into(dir.path());
+        assert_eq!(salvage(&paths).finding.verdict, Verdict::AsRecorded, "{name}");
+        paths.retain(|path| !path.ends_with("backup"));
+        let mut salvaged = salvage(&paths);
+        assert_eq!(salvaged.finding.verdict, Verdict::Ambiguous, "{name}");
+        assert!(!salvaged.finding.is_recordable(), "{name}");
+        let wrong = wrong(&fixture, &mut salvaged, dir.path());
+        let open = |sector: &u64| {
+            let mut open = salvaged.finding.open.iter();
+            open.any(|range| (range.start.get()..range.end()).contains(sector))
+        };
+        assert!(wrong.iter().all(open), "{name}: wrong, and not named");
+    }
+}
+
+#[test]
 fn the_position_that_was_found_is_recorded_and_then_the_record_is_right() {
     for name in ["r5-chunk-64to128.mid", "b6-to-5-v10.mid", "r5-3to4.crit1"] {
         let fixture = corpus::one(Kind::Reshapes, name);

@@ -316,6 +316,14 @@ impl Evidence {
         }
     }
 
+    /// Whether some of what a backup holds still waits to be moved.
+    pub(crate) fn waits(&self, backup: usize) -> bool {
+        let waiting = |(index, _, seen): &(usize, Range<u64>, SavedSeen)| {
+            *index == backup && *seen == SavedSeen::Waiting
+        };
+        self.compared.iter().any(waiting)
+    }
+
     /// Of the units that a backup has: how many stand on the members, and how many of those for
     /// which `counts` holds do not.
     pub(crate) fn compared(&self, backup: usize, counts: impl Fn(u64) -> bool) -> (u64, u64) {
@@ -438,9 +446,14 @@ pub(crate) fn decide(
         let resume = walk.position(*front.start());
         (front, resume)
     });
-    let is_ambiguous = !as_recorded
-        && (best.len() > 1 || evidence.is_alive_behind(walk, *front.end()))
+    // Without parity only what stands twice tells. A reshape that was turned around has moved nothing behind the
+    // place where it turned, and all that says so looks as if nothing had been moved at all.
+    let is_turned = !walk.has_parity()
+        && *front.start() == 0
+        && claims.iter().any(|claim| walk.time(*claim) > 0);
+    let is_several = (best.len() > 1 || evidence.is_alive_behind(walk, *front.end()))
         && !evidence.explains(walk, &front, &best);
+    let is_ambiguous = !as_recorded && (is_turned || is_several);
     let overrun = evidence.overrun(walk, &front);
     let front = evidence.widened(walk, front, overrun.as_ref());
     let agreeing = alive.before(walk.total());

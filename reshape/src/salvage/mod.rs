@@ -202,8 +202,36 @@ pub fn find(
     let spared = |unit: u64| saved::overlay(&usable, unit).is_some();
     let decision = decide(&evidence, &walk, &positions(&claims, reshape), &spared);
     let mut search = Search { mover, walk: &walk, old: &old, new: &new, usable: &usable };
-    let located = search.locate(&decision);
+    let mut located = search.locate(&decision);
+    located.unproven = unproven((&evidence, &walk), &decision, (&judged, &backups));
     Ok(conclude(&walk, reshape, claims, (&evidence, &decision), backups, located))
+}
+
+/// Sectors behind a recorded position that may have been moved with a backup that is not here, or without
+/// one, where nothing else would tell: as many as two sections can hold, or all.
+fn unproven(
+    seen: (&Evidence, &Walk),
+    decision: &Decision,
+    (judged, notes): (&[Backup], &[BackupNote]),
+) -> Option<Range> {
+    let (_, walk) = seen;
+    if !decision.as_recorded || !walk.is_mute() {
+        return None;
+    }
+    let is_empty = |note: &BackupNote| matches!(note.judged, Judged::Empty);
+    let is_believed = |note: &BackupNote| matches!(note.judged, Judged::Believed { .. });
+    let sectors = if notes.iter().any(is_believed) {
+        if saved::vouches(seen, judged, decision.resume) {
+            return None;
+        }
+        walk.content().get()
+    } else if notes.iter().any(is_empty) {
+        return None;
+    } else {
+        2 * saved::SECTION
+    };
+    let range = walk.behind(decision.resume, sectors);
+    (range.sectors.get() > 0).then_some(range)
 }
 
 /// The old reading: a member that is being filled is none of it, unless it cannot be done without.
@@ -266,6 +294,8 @@ struct Located {
     open: Vec<Range>,
     /// Whether all of it is read by the resume position alone, and by the backups.
     by_position: bool,
+    /// What only a backup that is not here could tell.
+    unproven: Option<Range>,
 }
 
 impl Search<'_> {
@@ -311,7 +341,7 @@ impl Search<'_> {
             push(unit..unit + 1, source);
         }
         push(high..walk.content().get() / UNIT, all(above));
-        Located { content, open, by_position }
+        Located { content, open, by_position, unproven: None }
     }
 }
 
@@ -368,18 +398,19 @@ fn conclude(
     claims: Vec<Claim>,
     (evidence, decision): (&Evidence, &Decision),
     backups: Vec<BackupNote>,
-    Located { content, open, by_position }: Located,
+    Located { content, mut open, by_position, unproven }: Located,
 ) -> Finding {
     let lost = content.lost();
     let verdict = if !lost.is_empty() {
         Verdict::Lost
-    } else if decision.is_ambiguous {
+    } else if decision.is_ambiguous || unproven.is_some() {
         Verdict::Ambiguous
     } else if by_position && decision.as_recorded && decision.resume == reshape.position {
         Verdict::AsRecorded
     } else {
         Verdict::Found
     };
+    open.extend(unproven);
     let (first, last) = (*decision.front.start(), *decision.front.end());
     let front = match walk.direction() {
         Direction::Forwards => walk.position(first)..=walk.position(last),

@@ -8,7 +8,7 @@ use super::front::Evidence;
 use super::walk::{UNIT, Walk};
 use crate::array::{Backup, DeviceReader, Members, Overlay, Range};
 use crate::assemble::Assembly;
-use crate::metadata::{BackupError, BackupHeader, ExamineError, backup};
+use crate::metadata::{BackupError, BackupHeader, Direction, ExamineError, backup};
 use crate::mover::Mover;
 use crate::units::ArraySector;
 
@@ -16,6 +16,9 @@ use crate::units::ArraySector;
 const OLDEST: u64 = 2 * 60 * 60;
 /// And this much younger: ten minutes.
 const YOUNGEST: u64 = 10 * 60;
+
+/// Sectors of the longest section that we or mdadm save at once: 32 MiB.
+pub(super) const SECTION: u64 = 65536;
 
 /// What became of a backup.
 #[derive(Clone, Debug)]
@@ -154,6 +157,32 @@ pub(super) fn usable(
         };
     }
     usable
+}
+
+/// Whether a backup tells that nothing behind the recorded position was moved but what it holds.
+///
+/// One of ours always does: nothing is written that is not saved. Since mdadm 4.2 the kernel may go on
+/// without waiting for the next backup; it did not as long as some of the last one waits to be moved, or
+/// if it stopped right behind it.
+pub(super) fn vouches(
+    (evidence, walk): (&Evidence, &Walk),
+    backups: &[Backup],
+    recorded: ArraySector,
+) -> bool {
+    backups.iter().enumerate().any(|(index, backup)| {
+        backup.header.ours.is_some()
+            || evidence.waits(index)
+            || furthest(walk, backup) == Some(recorded)
+    })
+}
+
+/// The position behind all that a backup holds.
+fn furthest(walk: &Walk, backup: &Backup) -> Option<ArraySector> {
+    let sections = backup.sections.iter().map(|(section, _)| section);
+    match walk.direction() {
+        Direction::Forwards => sections.filter_map(|s| s.array_start.checked_add(s.length)).max(),
+        Direction::Backwards => sections.map(|s| s.array_start).min(),
+    }
 }
 
 /// Where a backup has a unit.

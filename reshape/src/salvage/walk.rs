@@ -18,7 +18,7 @@ use std::ops::Range;
 
 use kcopy::Sectors;
 
-use crate::array::View;
+use crate::array::{Range as ArrayRange, View};
 use crate::geometry::{Geometry, On, Place};
 use crate::metadata::Direction;
 use crate::units::{ArraySector, MemberSector, Slot};
@@ -181,6 +181,36 @@ impl Walk {
             Direction::Backwards => self.content,
         };
         ArraySector::new((rows * self.width()).min(end))
+    }
+
+    /// Whether nothing but a backup tells where the front is: every stripe is written over itself, and a
+    /// row has the same sum before and after.
+    pub(crate) fn is_mute(&self) -> bool {
+        let single = |geometry: &Geometry| geometry.level().parity_disks() <= 1;
+        self.common_shift() == Some(0)
+            && self.old.raid_disks() == self.new.raid_disks()
+            && single(&self.old)
+            && single(&self.new)
+            && self.old.stripes().is_some()
+    }
+
+    /// Whether rows have parity, which tells old from new.
+    pub(crate) fn has_parity(&self) -> bool {
+        self.old.stripes().is_some() && self.old.level().parity_disks() > 0
+    }
+
+    /// What lies behind a position, so many sectors or as many as there are.
+    pub(crate) fn behind(&self, position: ArraySector, sectors: u64) -> ArrayRange {
+        let at = position.get().min(self.content);
+        let start = match self.direction {
+            Direction::Forwards => at,
+            Direction::Backwards => at.saturating_sub(sectors),
+        };
+        let end = match self.direction {
+            Direction::Forwards => at.saturating_add(sectors).min(self.content),
+            Direction::Backwards => at,
+        };
+        ArrayRange::new(start, end - start)
     }
 
     /// The last time at which all that is still to be moved from `position` on is at its old place,

@@ -363,6 +363,9 @@ fn tell(args: &SalvageArgs, screen: Screen, given: &Given, finding: &Finding, do
             screen.hint("--yes records the position; then reshape continue goes on from there");
         }
         Verdict::AsRecorded if !done.recorded => screen.hint("reshape continue goes on"),
+        Verdict::Ambiguous if !finding.open.is_empty() && args.backup_file.is_none() => {
+            screen.hint("name the backup file that was in use (--backup-file): only it tells");
+        }
         Verdict::Found | Verdict::Ambiguous | Verdict::Lost if done.exported.is_none() => {
             screen.hint("--to writes what there is to a file");
         }
