@@ -162,8 +162,8 @@ pub(super) fn usable(
 /// Whether a backup tells that nothing behind the recorded position was moved but what it holds.
 ///
 /// One of ours always does: nothing is written that is not saved. Since mdadm 4.2 the kernel may go on
-/// without waiting for the next backup; it did not as long as some of the last one waits to be moved, or
-/// if it stopped right behind it.
+/// without waiting for the next backup; it did not as long as some of the last one waits to be moved and
+/// that one goes on from the record, or if it stopped right behind it.
 pub(super) fn vouches(
     (evidence, walk): (&Evidence, &Walk),
     backups: &[Backup],
@@ -171,8 +171,20 @@ pub(super) fn vouches(
 ) -> bool {
     backups.iter().enumerate().any(|(index, backup)| {
         backup.header.ours.is_some()
-            || evidence.waits(index)
+            || (evidence.waits(index) && goes_on_from(walk, backup, recorded))
             || furthest(walk, backup) == Some(recorded)
+    })
+}
+
+/// Whether a section holds what comes next behind a position.
+fn goes_on_from(walk: &Walk, backup: &Backup, position: ArraySector) -> bool {
+    backup.sections.iter().any(|(section, _)| {
+        let range = Range { start: section.array_start, sectors: section.length };
+        let (start, end, at) = (range.start.get(), range.end(), position.get());
+        match walk.direction() {
+            Direction::Forwards => start <= at && at < end,
+            Direction::Backwards => start < at && at <= end,
+        }
     })
 }
 
