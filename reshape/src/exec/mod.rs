@@ -274,7 +274,8 @@ impl<'a> Executor<'a> {
         let rules = options.rules();
         let Options { backup, doubt, until, log, window, .. } = options;
         let reshape = record.entries().iter().find_map(|entry| entry.superblock.reshape());
-        let position = reshape.map_or_else(|| restripe.track.position(0), |r| r.position);
+        let start = || restripe.track.position(0);
+        let position = reshape.map_or_else(start, |r| restripe.standing(r.position));
         let limits = restripe.limits(backup.as_ref().map(BackupFile::section), window);
         let saved = backup.as_ref().map(BackupFile::claimed).unwrap_or_default();
         let mut track = restripe.track;

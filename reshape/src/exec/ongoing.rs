@@ -126,7 +126,7 @@ impl Ongoing {
 
     /// Where it stands.
     pub fn position(&self) -> ArraySector {
-        self.reshape.position
+        self.restripe.standing(self.reshape.position)
     }
 
     /// Both geometries and the way.

@@ -35,7 +35,8 @@ pub(super) fn restore(
 ) -> Result<ArraySector, ExecError> {
     let track = &restripe.track;
     let recorded = record.entries().iter().find_map(|entry| entry.superblock.reshape());
-    let mut position = recorded.map_or_else(|| track.position(0), |reshape| reshape.position);
+    let start = || track.position(0);
+    let mut position = recorded.map_or_else(start, |r| restripe.standing(r.position));
     loop {
         let from = track.distance(position).unwrap_or(0);
         // A section as distances: it may have begun before the position.

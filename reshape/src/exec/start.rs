@@ -99,6 +99,15 @@ impl Restripe {
         Self::new(old.clone(), new.clone(), direction, shifts)
     }
 
+    /// Where a reshape that records `position` stands. The kernel turns a growth around where it is, also
+    /// behind the end of the smaller array: there is nothing to keep there.
+    pub(super) fn standing(&self, position: ArraySector) -> ArraySector {
+        match self.track.direction {
+            Direction::Forwards => position,
+            Direction::Backwards => ArraySector::new(position.get().min(self.track.total)),
+        }
+    }
+
     /// The sectors of one section that holds all of the critical section.
     pub fn critical_section(&self) -> Sectors {
         let critical = self.track.critical();

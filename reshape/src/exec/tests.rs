@@ -397,6 +397,56 @@ proptest! {
     }
 }
 
+/// The driver turns a growth around where it is: `mdadm --update=revert-reshape` changes superblocks only.
+#[test]
+fn a_growth_turned_around_behind_the_old_end_goes_back() {
+    let case = Case {
+        level: Level::Raid5,
+        layouts: (2, 2),
+        chunks: (8, 8),
+        disks: (3, 4),
+        moves: true,
+        forwards: true,
+        missing: false,
+    };
+    let (world, ids, file) = make(&case, 7);
+    let mut mover = mover(&world);
+    let devices: Vec<_> = ids.iter().map(|id| world.disk(*id).device()).collect();
+    let (assembly, members) = read(&mut mover, devices.clone()).expect("an array");
+    let mut record = Record::new(&assembly, &members.candidates, &members.devices);
+    begin(&mut mover, &mut record, &case.restripe(), &[(3, Slot::new(3))], now()).expect("begun");
+    let (assembly, members) = read(&mut mover, devices.clone()).expect("an array");
+    let mut ongoing = Ongoing::new(assembly, members).expect("recorded");
+    let behind = ArraySector::new(624);
+    assert!(behind.get() > case.geometry(0).sectors().get());
+    let options = Options { until: Some(behind), ..Options::default() };
+    let ended = ongoing.run(&mut mover, options, now, &mut |_| true);
+    assert_eq!(ended.expect("moved"), State::Stopped);
+
+    let (assembly, members) = read(&mut mover, devices.clone()).expect("an array");
+    let mut record = Record::new(&assembly, &members.candidates, &members.devices);
+    let turned = record.entries().iter().map(|entry| {
+        let mut superblock = entry.superblock.clone();
+        superblock.revert_reshape().expect("it can be turned");
+        superblock
+    });
+    let mut turned = turned.collect::<Vec<_>>().into_iter();
+    let turn = |superblock: &mut Superblock| {
+        let events = superblock.events();
+        *superblock = turned.next().expect("one for each");
+        superblock.set_events(events);
+        Ok(())
+    };
+    record.commit(&mut mover, now(), turn).expect("recorded");
+    let (assembly, members) = read(&mut mover, devices).expect("an array");
+    let ongoing = Ongoing::new(assembly, members).expect("recorded");
+    assert_eq!(ongoing.reshape().position, behind);
+    let ended = finish_it(&mut mover, ongoing, &world.disk(file).device());
+    assert_eq!(ended.expect("it goes back"), State::Finished);
+    drop(mover);
+    expect_content(&case, &world, &ids, 0);
+}
+
 #[test]
 fn the_end_of_a_shrink_may_be_recorded_on_leaving_members_only() {
     let case = Case {

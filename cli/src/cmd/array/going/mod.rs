@@ -51,6 +51,11 @@ impl Going {
     ) -> Result<Option<Self>, Failure> {
         let Given { mut mover, members, assembly } = Given::open(&what.array.devices, access, how)?;
         if !matches!(assembly.shapes, Shapes::Moving { .. }) {
+            // Members that are stale may be those that record it.
+            assembly.startable().map_err(|why| {
+                Failure::refused(format!("cannot go on: {why}"))
+                    .hint("name all members; reshape detail shows what became of each")
+            })?;
             return Ok(None);
         }
         let ongoing = Ongoing::new(assembly, members).map_err(|error| refused(&error))?;

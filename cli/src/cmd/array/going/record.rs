@@ -6,7 +6,8 @@
 
 use kcopy::Device;
 use reshape::array::Members;
-use reshape::assemble::{Assembly, Member};
+use reshape::assemble::{Assembly, Member, Shapes};
+use reshape::geometry::Level;
 use reshape::mover::Mover;
 use reshape::salvage::{SalvageError, Verdict, find};
 
@@ -70,11 +71,22 @@ pub(crate) fn doubt(
             let sectors: u64 = finding.lost.iter().map(|range| range.sectors.get()).sum();
             Some(format!("{sectors} sectors of the content are nowhere on the members"))
         }
+        // Where a growth without parity was turned around nothing can speak against the record; and with the
+        // number of members changed the driver records no wrong one.
+        Verdict::Ambiguous if is_mirrored_and_resized(assembly) => None,
         Verdict::Ambiguous => Some(
             "what stands on the members allows several positions, and the record may be wrong"
                 .into(),
         ),
     })
+}
+
+fn is_mirrored_and_resized(assembly: &Assembly) -> bool {
+    let resized = match &assembly.shapes {
+        Shapes::Moving { reshape, .. } => reshape.delta_disks != 0,
+        Shapes::Whole(_) | Shapes::Unknown => false,
+    };
+    resized && assembly.level == Level::Raid10
 }
 
 fn unknown(error: &SalvageError) -> Failure {
