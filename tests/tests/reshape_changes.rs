@@ -51,6 +51,61 @@ fn part_is_imported_from_standard_input_beside_what_stays() {
 }
 
 #[test]
+fn content_may_end_inside_a_sector_and_what_that_holds_behind_it_stays() {
+    let members = Members::of("raid6-ddf-N-continue").without("m1");
+    for (length, sector) in [(300 * 512 + 1, 1000), (511, 2001), (70_001, 3333)] {
+        let file = |sector: u64| {
+            let mut child = members
+                .command(&format!("import ALL --from - --offset {sector}s --yes"))
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .spawn()
+                .expect("the program can be started");
+            let bytes = vec![0x5A; length];
+            child.stdin.take().expect("piped").write_all(&bytes).expect("it reads");
+            assert_eq!(child.wait().expect("it ends").code(), Some(0));
+            fs::write(members.path("new"), bytes).expect("a file");
+        };
+        file(sector);
+        let other = sector + 500;
+        let line = format!("import ALL --from new --offset {other}s --yes --json");
+        let report = members.reshape(&line).expect_code(0).json();
+        assert_eq!(report["bytes"], length);
+        members.reshape("export ALL --to out").expect_code(0);
+        let out = fs::read(members.path("out")).expect("it was made");
+        let at = |sector: u64| usize::try_from(sector * 512).expect("small");
+        for begin in [sector, other] {
+            assert!(out[at(begin)..at(begin) + length].iter().all(|byte| *byte == 0x5A));
+            let last = begin + length as u64 / 512;
+            let kept = at(begin) + length..at(last + 1);
+            let old = members.sector(last);
+            assert!(out[kept.clone()] == old[512 - kept.len()..], "{length} bytes at {begin}");
+        }
+        let line = format!("export ALL --offset {other}s --count {length} --to");
+        members.reshape(&format!("{line} part")).expect_code(0);
+        assert!(fs::read(members.path("part")).expect("it was made") == vec![0x5A; length]);
+        let piped = members.command(&format!("{line} -")).output().expect("it starts");
+        assert!(piped.stdout == vec![0x5A; length], "{length} bytes at {other}");
+    }
+    members.reshape("check ALL").expect_code(0);
+}
+
+#[test]
+fn standard_input_that_goes_on_behind_the_array_is_no_success() {
+    let members = Members::of("raid5-left-symmetric");
+    let last = members.sectors() - 1;
+    for (length, code) in [(512, 0), (513, 1)] {
+        let mut child = members
+            .command(&format!("import ALL --from - --offset {last}s --yes --quiet"))
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("the program can be started");
+        child.stdin.take().expect("piped").write_all(&vec![1; length]).expect("it reads");
+        assert_eq!(child.wait().expect("it ends").code(), Some(code), "{length} bytes");
+    }
+}
+
+#[test]
 fn import_that_does_not_fit_is_refused() {
     let members = Members::of("raid5-left-symmetric");
     let file = File::create(members.path("long")).expect("a file");
@@ -59,7 +114,7 @@ fn import_that_does_not_fit_is_refused() {
     fs::write(members.path("empty"), []).expect("a file");
     for (line, cause) in [
         ("import ALL --from long --yes", "do not fit"),
-        ("import ALL --from odd --yes", "no whole number of sectors"),
+        ("import ALL --from odd --offset 100B --yes", "no whole number of sectors"),
         ("import ALL --from empty --yes", "the length is 0"),
         ("import ALL --from odd --count 2K --yes", "it has 1000 bytes, not 2048"),
         ("import ALL --from odd --count 1s --offset 1T --yes", "leaves nothing"),

@@ -45,7 +45,7 @@ fn part_of_the_content_is_what_offset_and_count_say() {
         ("--offset 1T", "leaves nothing"),
         ("--count 1T", "do not fit"),
         ("--count 0", "the length is 0"),
-        ("--count 100", "no whole number of sectors"),
+        ("--offset 100B", "no whole number of sectors"),
     ] {
         let done = members.reshape(&format!("export ALL --to no {range}")).expect_code(2);
         assert!(done.stderr.contains(cause), "{range}: {}", done.stderr);

@@ -10,7 +10,7 @@ use crate::units::Size;
 const AFTER: &str = "\
 Parity and copies are written along. The array is marked as being written before the first change and \
 as clean after the last; an array with members missing is written as far as it has them. What is not \
-imported keeps its content.
+imported keeps its content, also the rest of a sector that the file ends in.
 
 Examples:
   reshape import /dev/sd[bcd]1 --from content.img

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::backup::{self, Wanted};
 use super::given::{Access, Given, failed, refused};
 use super::going::record::doubt;
-use super::range::{Watch, is_block, range};
+use super::range::{Part, Watch, is_block, part};
 use crate::args::Direct;
 use crate::args::array::ExportArgs;
 use crate::clock::Epoch;
@@ -57,20 +57,23 @@ pub(crate) fn run(args: &ExportArgs, screen: Screen) -> Result<Exit, Failure> {
     backup::lay_over(&mut array, &mut given, wanted, screen)?;
     check_record(args, &mut given, screen)?;
     warn(&given, screen);
-    let range = range("export", array.sectors(), args.offset, args.count, None)?;
-    let bytes = range.sectors.get() * kcopy::SECTOR_SIZE;
+    let part = part("export", array.sectors(), args.offset, args.count, None)?;
+    let bytes = part.bytes;
     let target =
         if to_pipe { None } else { Some(file(&given, &args.to, args.run.mover.direct, bytes)?) };
     let mut watch = Watch::begin(args.run.progress, screen, Phase::Export, bytes)?;
     let epoch = Epoch::begin();
     let flush = !args.no_flush && target.is_some();
     let result = match target {
-        None => to_standard_output(&array, &mut given, range, &mut watch),
+        None => to_standard_output(&array, &mut given, part, &mut watch),
         Some(device) => {
             let target = Target::Device { device: device.clone(), offset: 0 };
             let moved = &mut |done| watch.moved(done);
-            let result = array.read_to(&mut given.mover, range, &target, moved);
+            let result = array.read_to(&mut given.mover, part.cover(), &target, moved);
             result.and_then(|report| {
+                if part.rest() != 0 {
+                    end_inside_sector(&args.to, bytes)?;
+                }
                 if flush {
                     watch.phase(Phase::Flush, bytes);
                     given.mover.flush(&[&device])?;
@@ -161,6 +164,12 @@ pub(super) fn file(
         }
         if is_block(&device) {
             let has = device.size();
+            if !bytes.is_multiple_of(kcopy::SECTOR_SIZE) {
+                let cause = format!("{} are no whole number of sectors", exact(bytes));
+                return Err(Use::Write
+                    .refused(path, &cause)
+                    .hint("a block device takes whole sectors"));
+            }
             if has < bytes {
                 let cause = format!("it has {}, not {}", exact(has), exact(bytes));
                 return Err(Use::Write.refused(path, &cause).hint("export less with --count"));
@@ -189,11 +198,18 @@ fn create(path: &Path, bytes: u64) -> Result<(), Failure> {
     sized
 }
 
+/// Takes what was written of the last sector beyond the `bytes` that were asked for off a file.
+fn end_inside_sector(path: &Path, bytes: u64) -> Result<(), ArrayError> {
+    let file = File::options().write(true).open(path);
+    file.and_then(|file| file.set_len(bytes))
+        .map_err(|error| ArrayError::Move(MoveError::Broken(error)))
+}
+
 /// Reads window by window while those before are written.
 fn to_standard_output(
     array: &Array,
     given: &mut Given,
-    range: Range,
+    part: Part,
     watch: &mut Watch,
 ) -> Result<ReadReport, ArrayError> {
     let (sender, receiver) = crossbeam_channel::bounded::<Vec<u8>>(1);
@@ -202,8 +218,11 @@ fn to_standard_output(
     thread::scope(|scope| {
         let writer = scope.spawn(move || {
             let mut out = io::stdout().lock();
+            let mut left = usize::try_from(part.bytes).unwrap_or(usize::MAX);
             for bytes in receiver {
-                out.write_all(&bytes)?;
+                let wanted = bytes.get(..left).unwrap_or(&bytes);
+                out.write_all(wanted)?;
+                left -= wanted.len();
                 // Nobody wants it after the last window.
                 let _ = back.send(bytes);
             }
@@ -216,7 +235,7 @@ fn to_standard_output(
         };
         let window = Sectors::from_bytes_floor(WINDOW);
         let moved = &mut |done| watch.moved(done);
-        let read = array.stream(&mut given.mover, (range, window), take, moved);
+        let read = array.stream(&mut given.mover, (part.cover(), window), take, moved);
         drop(sender);
         let written = writer.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
         match written {

@@ -1,6 +1,8 @@
 //! `reshape import`: the content of a file into an array.
 
+use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use kcopy::Device;
@@ -10,7 +12,7 @@ use reshape::units::Slot;
 use serde::Serialize;
 
 use super::given::{Access, Given, failed, refused};
-use super::range::{Watch, range};
+use super::range::{Part, Watch, part};
 use crate::args::array::ImportArgs;
 use crate::clock::{Epoch, date};
 use crate::cmd::copy::rate;
@@ -35,7 +37,7 @@ struct Report {
 
 /// Where the content comes from, and where it goes.
 struct Work {
-    range: Range,
+    part: Part,
     /// `None`: standard input.
     device: Option<Device>,
 }
@@ -53,13 +55,13 @@ pub(crate) fn run(args: &ImportArgs, screen: Screen) -> Result<Exit, Failure> {
     let mut session = Session::open(&given.assembly, &given.members, force)
         .map_err(|error| refused("write to the array", &error))?;
     let work = plan(args, &given, &session)?;
-    let bytes = work.range.sectors.get() * kcopy::SECTOR_SIZE;
+    let bytes = work.part.bytes;
     confirm(args.ask.yes.into(), &question(args, &given, &work))?;
     let mut watch = Watch::begin(args.run.progress, screen, Phase::Import, bytes)?;
     let epoch = Epoch::begin();
     let done = match &work.device {
-        Some(device) => from_device(&mut session, &mut given, (work.range, device), &mut watch),
-        None => from_standard_input(args, &mut session, &mut given, work.range, &mut watch),
+        Some(device) => from_device(&mut session, &mut given, (work.part, device), &mut watch),
+        None => from_standard_input(args, &mut session, &mut given, work.part, &mut watch),
     };
     watch.finish();
     Ok(tell(args, screen, &given, (&done, watch.interrupted(), epoch.seconds())))
@@ -68,8 +70,8 @@ pub(crate) fn run(args: &ImportArgs, screen: Screen) -> Result<Exit, Failure> {
 fn plan(args: &ImportArgs, given: &Given, session: &Session) -> Result<Work, Failure> {
     let size = session.array().sectors();
     if args.from.as_os_str() == "-" {
-        let range = range("import", size, args.offset, args.count, None)?;
-        return Ok(Work { range, device: None });
+        let part = part("import", size, args.offset, args.count, None)?;
+        return Ok(Work { part, device: None });
     }
     let device = open_source(&args.from, args.run.mover.direct)?;
     if let Some(member) = given.has(&device) {
@@ -82,14 +84,14 @@ fn plan(args: &ImportArgs, given: &Given, session: &Session) -> Result<Work, Fai
         let cause = format!("it has {} bytes, not {count}", device.size());
         return Err(Use::Read.refused(&args.from, &cause).hint("import less"));
     }
-    let range = range("import", size, args.offset, args.count, Some(device.size()))?;
-    Ok(Work { range, device: Some(device) })
+    let part = part("import", size, args.offset, args.count, Some(device.size()))?;
+    Ok(Work { part, device: Some(device) })
 }
 
 fn question(args: &ImportArgs, given: &Given, work: &Work) -> String {
-    let bytes = human(work.range.sectors.get() * kcopy::SECTOR_SIZE);
+    let bytes = human(work.part.bytes);
     let upto = if work.device.is_none() && args.count.is_none() { "up to " } else { "" };
-    let (start, title) = (work.range.start.get(), given.title());
+    let (start, title) = (work.part.start, given.title());
     let paths: Vec<String> = args.array.devices.iter().map(|path| name(path)).collect();
     format!(
         "{upto}{bytes} of the {title} will be overwritten, from sector {start} on ({})",
@@ -100,19 +102,34 @@ fn question(args: &ImportArgs, given: &Given, work: &Work) -> String {
 fn from_device(
     session: &mut Session,
     given: &mut Given,
-    (range, device): (Range, &Device),
+    (part, device): (Part, &Device),
     watch: &mut Watch,
 ) -> Done {
-    let source = Source::Device { device: device.clone(), offset: 0 };
-    let mut bytes = 0;
-    let moved = &mut |done| {
-        bytes = done;
-        watch.moved(done)
-    };
-    match session.write(&mut given.mover, date(), range, &source, moved) {
-        Ok(failed) => Done { bytes: range.sectors.get() * kcopy::SECTOR_SIZE, failed, end: Ok(()) },
-        Err(error) => Done { bytes, failed: Vec::new(), end: Err(ended(&error)) },
+    let mut done = Done { bytes: 0, failed: Vec::new(), end: Ok(()) };
+    let range = part.whole();
+    if range.sectors.get() > 0 {
+        let source = Source::Device { device: device.clone(), offset: 0 };
+        let moved = &mut |moved| {
+            done.bytes = moved;
+            watch.moved(moved)
+        };
+        match session.write(&mut given.mover, date(), range, &source, moved) {
+            Ok(failed) => done.failed = failed,
+            Err(error) => return Done { end: Err(ended(&error)), ..done },
+        }
+        done.bytes = part.bytes - part.rest();
     }
+    if part.rest() == 0 {
+        return done;
+    }
+    let mut rest = vec![0; usize::try_from(part.rest()).unwrap_or_default()];
+    let read = File::open(device.path()).and_then(|file| file.read_exact_at(&mut rest, done.bytes));
+    if let Err(error) = read {
+        let message = format!("cannot read {}: {}", name(device.path()), cause(&error));
+        let hint = "what came before is in the array";
+        return Done { end: Err(Failure::failed(message).hint(hint)), ..done };
+    }
+    finish_sector(session, given, (part, rest), done)
 }
 
 /// Reads window by window; the array is whole after each.
@@ -120,51 +137,95 @@ fn from_standard_input(
     args: &ImportArgs,
     session: &mut Session,
     given: &mut Given,
-    range: Range,
+    part: Part,
     watch: &mut Watch,
 ) -> Done {
     let mut done = Done { bytes: 0, failed: Vec::new(), end: Ok(()) };
-    let total = range.sectors.get() * kcopy::SECTOR_SIZE;
-    while done.bytes < total {
-        let bytes = match window(WINDOW.min(total - done.bytes)) {
+    while done.bytes < part.bytes {
+        let mut bytes = match window(WINDOW.min(part.bytes - done.bytes)) {
             Ok(bytes) => bytes,
             Err(failure) => return Done { end: Err(failure), ..done },
         };
-        let sectors = bytes.len() as u64 / kcopy::SECTOR_SIZE;
-        if sectors == 0 {
+        // Only the last window ends inside a sector.
+        let come =
+            Part { start: part.start + done.bytes / kcopy::SECTOR_SIZE, bytes: bytes.len() as u64 };
+        let rest = bytes.split_off(bytes.len() - usize::try_from(come.rest()).unwrap_or_default());
+        if !bytes.is_empty() {
+            let before = done.bytes;
+            let moved = &mut |done| watch.moved(before + done);
+            let source = Source::Memory(Arc::new(bytes));
+            match session.write(&mut given.mover, date(), come.whole(), &source, moved) {
+                Ok(failed) => done.failed.extend(failed),
+                Err(error) => return Done { end: Err(ended(&error)), ..done },
+            }
+            done.bytes += come.bytes - come.rest();
+        }
+        if !rest.is_empty() {
+            done = finish_sector(session, given, (come, rest), done);
+        }
+        if come.bytes == 0 || come.rest() != 0 {
             break;
         }
-        let at = range.start.get() + done.bytes / kcopy::SECTOR_SIZE;
-        let before = done.bytes;
-        let moved = &mut |done| watch.moved(before + done);
-        let source = Source::Memory(Arc::new(bytes));
-        match session.write(&mut given.mover, date(), Range::new(at, sectors), &source, moved) {
-            Ok(failed) => done.failed.extend(failed),
-            Err(error) => return Done { end: Err(ended(&error)), ..done },
-        }
-        done.bytes += sectors * kcopy::SECTOR_SIZE;
     }
-    if args.count.is_some() && done.bytes < total {
-        let message =
-            format!("cannot import {total} bytes: standard input ended after {}", done.bytes);
+    if args.count.is_some() && done.end.is_ok() && done.bytes < part.bytes {
+        let message = format!(
+            "cannot import {} bytes: standard input ended after {}",
+            part.bytes, done.bytes
+        );
         done.end = Err(Failure::failed(message).hint("what came is in the array"));
     }
+    if args.count.is_none() && done.end.is_ok() && done.bytes == part.bytes {
+        done.end = nothing_more(part.bytes);
+    }
+    done
+}
+
+/// Standard input was to end with what fits.
+fn nothing_more(fits: u64) -> Result<(), Failure> {
+    if window(1)?.is_empty() {
+        return Ok(());
+    }
+    let message =
+        format!("cannot import all of standard input: it goes on after the {fits} bytes that fit");
+    let hint = "what fits is in the array; --count says how much is meant";
+    Err(Failure::failed(message).hint(hint))
+}
+
+/// Writes the bytes of `part` that end inside a sector; what that sector holds behind them stays.
+fn finish_sector(
+    session: &mut Session,
+    given: &mut Given,
+    (part, rest): (Part, Vec<u8>),
+    mut done: Done,
+) -> Done {
+    let range = Range::new(part.whole().end(), 1);
+    let (mut sector, report) = match session.array().read(&mut given.mover, range) {
+        Ok(read) => read,
+        Err(error) => return Done { end: Err(ended(&error)), ..done },
+    };
+    if !report.unreadable.is_empty() {
+        let sector = range.start;
+        let message = format!("cannot read sector {sector} of the array, whose end is to stay");
+        let hint = "what came before is in the array; import whole sectors to overwrite this one";
+        return Done { end: Err(Failure::failed(message).hint(hint)), ..done };
+    }
+    sector.splice(..rest.len(), rest.iter().copied());
+    let source = Source::Memory(Arc::new(sector));
+    match session.write(&mut given.mover, date(), range, &source, &mut |_| true) {
+        Ok(failed) => done.failed.extend(failed),
+        Err(error) => return Done { end: Err(ended(&error)), ..done },
+    }
+    done.bytes += rest.len() as u64;
     done
 }
 
 /// The next `most` bytes of standard input, or what is left of it.
 fn window(most: u64) -> Result<Vec<u8>, Failure> {
-    let refused = |cause: String| {
-        let message = format!("cannot read standard input: {cause}");
-        Failure::failed(message).hint("what came before is in the array")
-    };
     let mut bytes = Vec::new();
-    let read = io::stdin().lock().take(most).read_to_end(&mut bytes);
-    read.map_err(|error| refused(cause(&error)))?;
-    let rest = bytes.len() as u64 % kcopy::SECTOR_SIZE;
-    if rest != 0 {
-        return Err(refused(format!("it ends {rest} bytes into a sector of 512")));
-    }
+    io::stdin().lock().take(most).read_to_end(&mut bytes).map_err(|error| {
+        let message = format!("cannot read standard input: {}", cause(&error));
+        Failure::failed(message).hint("what came before is in the array")
+    })?;
     Ok(bytes)
 }
 

@@ -10,15 +10,41 @@ use crate::output::{Phase, Progress, Screen};
 use crate::signals::Interrupt;
 use crate::units::{Size, exact};
 
+/// A part of an array: it begins with a sector and may end inside one, as files do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// The sector of the array it begins with.
+    pub(crate) start: u64,
+    /// Its length in bytes.
+    pub(crate) bytes: u64,
+}
+
+impl Part {
+    /// The sectors that belong to it altogether.
+    pub(crate) fn whole(self) -> Range {
+        Range::new(self.start, self.bytes / kcopy::SECTOR_SIZE)
+    }
+
+    /// The sectors it touches.
+    pub(crate) fn cover(self) -> Range {
+        Range::new(self.start, self.bytes.div_ceil(kcopy::SECTOR_SIZE))
+    }
+
+    /// Bytes of it in the sector behind those that belong to it altogether.
+    pub(crate) fn rest(self) -> u64 {
+        self.bytes % kcopy::SECTOR_SIZE
+    }
+}
+
 /// What is meant by `--offset` and `--count` in an array of `size`; `rest` is the length if no
 /// count is given.
-pub(crate) fn range(
+pub(crate) fn part(
     verb: &str,
     size: Sectors,
     offset: Size,
     count: Option<Size>,
     rest: Option<u64>,
-) -> Result<Range, Failure> {
+) -> Result<Part, Failure> {
     let refused = |cause: String| Failure::refused(format!("cannot {verb}: {cause}"));
     let bytes = size.get() * kcopy::SECTOR_SIZE;
     let left = bytes.checked_sub(offset.0).filter(|left| *left > 0).ok_or_else(|| {
@@ -26,11 +52,9 @@ pub(crate) fn range(
             .hint("begin less far into the array")
     })?;
     let count = count.map(|count| count.0).or(rest).unwrap_or(left);
-    for (what, value) in [("--offset", offset.0), ("the length", count)] {
-        if !value.is_multiple_of(kcopy::SECTOR_SIZE) {
-            let cause = format!("{what}, {}, is no whole number of sectors", exact(value));
-            return Err(refused(cause).hint("a sector has 512 bytes"));
-        }
+    if !offset.0.is_multiple_of(kcopy::SECTOR_SIZE) {
+        let cause = format!("--offset, {}, is no whole number of sectors", exact(offset.0));
+        return Err(refused(cause).hint("a sector has 512 bytes"));
     }
     if count == 0 {
         return Err(refused("there is nothing to do: the length is 0".into())
@@ -41,7 +65,7 @@ pub(crate) fn range(
             format!("{} from {} on do not fit, the array has {}", count, offset.0, exact(bytes));
         return Err(refused(cause).hint("reshape detail shows the size of the array"));
     }
-    Ok(Range::new(offset.0 / kcopy::SECTOR_SIZE, count / kcopy::SECTOR_SIZE))
+    Ok(Part { start: offset.0 / kcopy::SECTOR_SIZE, bytes: count })
 }
 
 /// The size of a file or device, unless it cannot be used.
