@@ -42,6 +42,16 @@ impl Members {
         Self::new(Kind::Reshapes, name)
     }
 
+    /// The reshape of that name that only `reshape salvage` can judge.
+    ///
+    /// # Panics
+    ///
+    /// When there is none, or its files cannot be written.
+    #[must_use]
+    pub fn hard(name: &str) -> Self {
+        Self::new(Kind::Hard, name)
+    }
+
     /// An empty directory, in which an array is to be made of files that have these names. Its
     /// content is to be `sectors` long.
     #[must_use]

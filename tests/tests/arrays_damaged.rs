@@ -243,7 +243,7 @@ fn one(seed: u64, fixture: &Fixture, kind: Kind) -> Result<(), String> {
             let files = files.collect();
             (Some(array), files)
         }
-        Kind::Reshapes => (None, fixture.unpack_into(dir.path())),
+        Kind::Reshapes | Kind::Hard => (None, fixture.unpack_into(dir.path())),
     };
     let expected = if array.is_some() { Expected::Content } else { Expected::Anything };
     let mut trial = Trial {

@@ -132,6 +132,33 @@ fn all_content_that_is_on_the_members_of_interrupted_reshapes_is_found() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
+/// What is lost of a reshape whose record says little, and what the verdict is.
+const HARD: [(&str, Verdict, u64); 4] = [
+    // A growth of a RAID10 that was turned around: what it had not come to never stood at the larger places.
+    ("u10-4to5.rev40", Verdict::AsRecorded, 0),
+    // One member left in the middle; blank blocks let chance verify what Q alone tells.
+    ("u5-5to6.drop20", Verdict::Found, 0),
+    // Begun again by the kernel: only what stands on no member is lost. The rest was carried elsewhere.
+    ("u5-5to6.two30-70", Verdict::Lost, 4096),
+    ("u5-la-to-rs.two40-60", Verdict::Lost, 7168),
+];
+
+#[test]
+fn hard_ones_are_read_rightly_and_what_is_lost_is_named_exactly() {
+    for (name, verdict, lost) in HARD {
+        let fixture = corpus::one(Kind::Hard, name);
+        let dir = tests::tmp::in_memory();
+        let mut salvaged = salvage(&fixture.unpack_into(dir.path()));
+        let wrong = wrong(&fixture, &mut salvaged, dir.path());
+        let finding = &salvaged.finding;
+        let named: u64 = finding.lost.iter().map(|range| range.sectors.get()).sum();
+        assert_eq!((finding.verdict, named), (verdict, lost), "{name}");
+        assert_eq!(wrong, Vec::<u64>::new(), "{name}");
+        let carried = !finding.content.carried().is_empty();
+        assert_eq!(carried, name == "u5-5to6.two30-70", "{name}");
+    }
+}
+
 #[test]
 fn in_place_nothing_is_proven_without_the_backup_that_was_in_use() {
     for name in ["b5-chunk-512to64-v10.mid", "b5-chunk-64to128-v090.mid"] {

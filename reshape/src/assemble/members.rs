@@ -230,6 +230,20 @@ fn is_of_the_same_array(superblock: &Superblock, freshest: &Superblock) -> bool 
         || before_the_start(superblock, freshest)
         || after_the_end(superblock, freshest)
         || before_the_append(superblock, freshest)
+        || between_the_ends(superblock, freshest)
+}
+
+/// Whether a superblock one event behind says that a reshape is over, and still names its old chunk and
+/// layout: the driver writes superblocks 0.90 so, just before those that name the new ones. A parity array
+/// changes these by a reshape only, and that takes more events than one.
+fn between_the_ends(superblock: &Superblock, freshest: &Superblock) -> bool {
+    let facts = |superblock: &Superblock| {
+        let level = superblock.level().filter(|level| level.parity_disks() > 0);
+        (level, superblock.raid_disks(), superblock.component_size(), superblock.reshape())
+    };
+    let is_old = |superblock: &Superblock| matches!(superblock, Superblock::V0(_));
+    let (known, level) = (facts(superblock), facts(superblock).0);
+    level.is_some() && known == facts(freshest) && known.3.is_none() && is_old(superblock)
 }
 
 /// Whether a superblock one event behind is that of a linear array without the member that the

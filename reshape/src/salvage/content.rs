@@ -5,10 +5,12 @@ use std::sync::Arc;
 use kcopy::{SECTOR_SIZE, Sectors};
 use smallvec::SmallVec;
 
+use super::overrun::Overrun;
+use super::walk::UNIT;
 use super::zone::Side;
 use crate::array::{Array, ArrayError, Overlay, Range, ReadReport, Target, View};
-use crate::mover::{Gather, Mover};
-use crate::units::Slot;
+use crate::mover::{Durability, Gather, MoveError, Mover};
+use crate::units::{ArraySector, Slot};
 
 /// Where a piece is read from.
 #[derive(Clone, Debug)]
@@ -17,19 +19,26 @@ pub(super) enum Source {
     View(Side, SmallVec<[Slot; 2]>),
     /// A backup.
     Saved(Overlay),
+    /// The new place of the content that is at this address: a second walk put it there.
+    Carried(ArraySector),
+    /// To be computed from the rest of its new row, which a second walk has carried elsewhere.
+    Summed,
     /// Nowhere.
     Lost,
 }
 
 impl Source {
-    /// Whether `next` is read in the same way.
-    fn joins(&self, next: &Self) -> bool {
+    /// Whether `next`, which follows after `sectors`, is read in the same way.
+    fn joins(&self, sectors: Sectors, next: &Self) -> bool {
         match (self, next) {
+            (Self::Carried(from), Self::Carried(next)) => from.checked_add(sectors) == Some(*next),
             (Self::View(side, without), Self::View(other, slots)) => {
                 side == other && without == slots
             }
-            (Self::Lost, Self::Lost) => true,
-            (Self::View(..) | Self::Saved(_) | Self::Lost, _) => false,
+            (Self::Lost, Self::Lost) | (Self::Summed, Self::Summed) => true,
+            (Self::View(..) | Self::Saved(_) | Self::Carried(_) | Self::Summed | Self::Lost, _) => {
+                false
+            }
         }
     }
 }
@@ -41,11 +50,17 @@ pub struct Content {
     new: View,
     pieces: Vec<(Range, Source)>,
     sectors: Sectors,
+    /// How what was overrun is put together, if anything was.
+    overrun: Option<Overrun>,
 }
 
 impl Content {
     pub(super) fn new(old: View, new: View, sectors: Sectors) -> Self {
-        Self { old, new, pieces: Vec::new(), sectors }
+        Self { old, new, pieces: Vec::new(), sectors, overrun: None }
+    }
+
+    pub(super) fn set_overrun(&mut self, overrun: Option<Overrun>) {
+        self.overrun = overrun;
     }
 
     /// Adds what follows: pieces come in the order of the array, without gaps.
@@ -54,7 +69,9 @@ impl Content {
             return;
         }
         match self.pieces.last_mut() {
-            Some((last, same)) if last.end() == range.start.get() && same.joins(&source) => {
+            Some((last, same))
+                if last.end() == range.start.get() && same.joins(last.sectors, &source) =>
+            {
                 last.sectors = Sectors::new(last.sectors.get() + range.sectors.get());
             }
             _ => self.pieces.push((range, source)),
@@ -76,9 +93,20 @@ impl Content {
     pub fn computed(&self) -> Vec<Range> {
         let computed = |source: &Source| match source {
             Source::View(_, without) => !without.is_empty(),
-            Source::Saved(_) | Source::Lost => false,
+            Source::Saved(_) | Source::Carried(_) | Source::Summed | Source::Lost => false,
         };
         self.pieces.iter().filter(|(_, s)| computed(s)).map(|(range, _)| *range).collect()
+    }
+
+    /// What is taken from where a walk that was begun again has carried it.
+    pub fn carried(&self) -> Vec<Range> {
+        let mut ranges = Vec::new();
+        for (range, source) in &self.pieces {
+            if matches!(source, Source::Carried(_) | Source::Summed) {
+                super::add(&mut ranges, *range);
+            }
+        }
+        ranges
     }
 
     /// What is taken from backups.
@@ -112,13 +140,23 @@ impl Content {
             if start >= end {
                 continue;
             }
-            let part = Range::new(start, end - start);
+            let mut part = Range::new(start, end - start);
             let array = match source {
                 Source::Lost => {
                     all.unreadable.push(part);
                     continue;
                 }
+                Source::Summed => {
+                    let before = (start - range.start.get()) * SECTOR_SIZE;
+                    let moved = &mut |done| moved(before + done);
+                    all.unreadable.extend(self.sum(mover, part, (target, before), moved)?);
+                    continue;
+                }
                 Source::View(side, without) => self.array(*side, without),
+                Source::Carried(from) => {
+                    part.start = ArraySector::new(from.get() + (start - piece.start.get()));
+                    self.array(Side::New, &[])
+                }
                 Source::Saved(overlay) => {
                     let mut array = self.array(Side::Old, &[]);
                     array.lay_over(overlay.clone());
@@ -134,6 +172,39 @@ impl Content {
         Ok(all)
     }
 
+    /// Reads what is computed from the rest of its row; gives what cannot be read.
+    fn sum(
+        &self,
+        mover: &mut Mover,
+        part: Range,
+        (target, before): (&Target, u64),
+        moved: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Vec<Range>, ArrayError> {
+        let (mut unreadable, array) = (Vec::new(), self.array(Side::New, &[]));
+        let mut at = part.start.get();
+        while at < part.end() {
+            let unit = at / UNIT;
+            let end = ((unit + 1) * UNIT).min(part.end());
+            let range = Range::new(at, end - at);
+            let bytes = |sectors: u64| usize::try_from(sectors * SECTOR_SIZE).unwrap_or(usize::MAX);
+            let inside = bytes(at - unit * UNIT)..bytes(end - unit * UNIT);
+            let block = match &self.overrun {
+                Some(overrun) => overrun.compute(mover, (&self.new, &array), unit)?,
+                None => None,
+            };
+            let done = (at - part.start.get()) * SECTOR_SIZE;
+            match block.as_ref().and_then(|block| block.get(inside)) {
+                Some(block) => put(mover, target, before + done, block)?,
+                None => super::add(&mut unreadable, range),
+            }
+            at = end;
+            if !moved((at - part.start.get()) * SECTOR_SIZE) {
+                return Err(MoveError::Cancelled.into());
+            }
+        }
+        Ok(unreadable)
+    }
+
     fn array(&self, side: Side, without: &[Slot]) -> Array {
         let mut view = match side {
             Side::Old => self.old.clone(),
@@ -142,6 +213,19 @@ impl Content {
         without.iter().for_each(|slot| view.set_leg(*slot, None));
         Array::of(view)
     }
+}
+
+/// Writes `bytes` to their place in the target.
+fn put(mover: &mut Mover, target: &Target, at: u64, bytes: &[u8]) -> Result<(), ArrayError> {
+    match target {
+        Target::Device { device, offset } => {
+            mover.write(device, offset + at, bytes.to_vec(), Durability::Later)?;
+        }
+        Target::Memory(gather) => {
+            gather.put(at, bytes).map_err(|_| ArrayError::Inconsistent)?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads a part to its place in the target.

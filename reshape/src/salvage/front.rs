@@ -260,8 +260,8 @@ impl Evidence {
     }
 
     /// What all that was seen costs each front, and when the units are born that stand at both
-    /// places.
-    fn weigh(&self, walk: &Walk) -> (Costs, Tally) {
+    /// places. Those born before `since` may never have stood at their old one.
+    fn weigh(&self, walk: &Walk, since: u64) -> (Costs, Tally) {
         let (mut costs, mut alive) = (self.costs.clone(), Tally::default());
         for units in self.bands(walk).into_iter().flatten() {
             weigh_same(walk, units, (&mut costs, &mut alive));
@@ -276,7 +276,8 @@ impl Evidence {
                     }
                 }
                 UnitSeen::Differs => {
-                    for (_, born, dies) in spans(walk, units.clone()) {
+                    let later = later(walk, units.clone(), since).into_iter();
+                    for (_, born, dies) in later.flat_map(|units| spans(walk, units)) {
                         // Where it dies before it is born the places differ at all times.
                         if dies.start > born.start {
                             costs.not_passed(born);
@@ -363,6 +364,21 @@ fn parts(runs: Vec<Range<u64>>, holds: impl Fn(&u64) -> bool) -> Vec<Range<u64>>
     runs.into_iter().filter_map(part).collect()
 }
 
+/// Parts of `units` that are born at `since` or later.
+fn later(walk: &Walk, units: Range<u64>, since: u64) -> Vec<Range<u64>> {
+    if since == 0 {
+        return vec![units];
+    }
+    let mut parts: Vec<Range<u64>> = Vec::new();
+    for unit in units.filter(|unit| walk.born(*unit) >= since) {
+        match parts.last_mut() {
+            Some(last) if last.end == unit => last.end += 1,
+            _ => parts.push(unit..unit + 1),
+        }
+    }
+    parts
+}
+
 /// Parts of `units` whose times follow each other, and those times.
 fn spans(walk: &Walk, units: Range<u64>) -> Vec<(Range<u64>, Range<u64>, Range<u64>)> {
     let mut spans: Vec<(Range<u64>, Range<u64>, Range<u64>)> = Vec::new();
@@ -412,8 +428,29 @@ pub(crate) struct Decision {
     pub(crate) contradicting: u64,
     /// The evidence allows other fronts just as well, and no record tells.
     pub(crate) is_ambiguous: bool,
-    /// Units that were moved again after their source had been overwritten.
-    pub(crate) overrun: Option<Range<u64>>,
+    /// What was moved again after its source had been overwritten.
+    pub(crate) overrun: Option<Overran>,
+}
+
+/// Units that a walk took from where an earlier, longer one had already overwritten them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Overran {
+    /// They are among these.
+    units: Range<u64>,
+    /// The last time that the earlier walk had passed.
+    until: u64,
+}
+
+impl Overran {
+    /// Whether a unit is one of them.
+    pub(crate) fn has(&self, walk: &Walk, unit: u64) -> bool {
+        self.units.contains(&unit) && walk.dies(unit) <= self.until
+    }
+
+    /// The first and the last of them are among these.
+    pub(crate) fn units(&self) -> Range<u64> {
+        self.units.clone()
+    }
 }
 
 /// Finds the front. `claims` are recorded positions, the most credible first; `spared` are units
@@ -424,21 +461,13 @@ pub(crate) fn decide(
     claims: &[ArraySector],
     spared: &dyn Fn(u64) -> bool,
 ) -> Decision {
-    let (costs, alive) = evidence.weigh(walk);
-    let (contradicting, best) = costs.best(walk.total());
-    let mut recorded = None;
-    for claim in claims {
-        let (from, to) = (walk.time(*claim), walk.sound_until(*claim, spared));
-        let both = |range: &RangeInclusive<u64>| {
-            let both = from.max(*range.start())..=to.min(*range.end());
-            (!both.is_empty()).then_some(both)
-        };
-        let mut fits = best.iter().filter_map(both);
-        let fits = fits.rfind(|front| !evidence.is_alive_behind(walk, *front.end()));
-        if let Some(front) = fits {
-            recorded = Some((front, *claim));
-            break;
-        }
+    let (costs, alive) = evidence.weigh(walk, 0);
+    let (mut contradicting, best) = costs.best(walk.total());
+    let (mut recorded, mut since) = (evidence.recorded(walk, claims, spared, &best), 0);
+    if recorded.is_none()
+        && let Some((found, others, turn)) = evidence.turned(walk, claims, spared)
+    {
+        (recorded, contradicting, since) = (Some(found), others, turn);
     }
     let as_recorded = recorded.is_some();
     let (front, resume) = recorded.unwrap_or_else(|| {
@@ -455,12 +484,56 @@ pub(crate) fn decide(
         && !evidence.explains(walk, &front, &best);
     let is_ambiguous = !as_recorded && (is_turned || is_several);
     let overrun = evidence.overrun(walk, &front);
-    let front = evidence.widened(walk, front, overrun.as_ref());
+    let front = evidence.widened(walk, (front, since), overrun.as_ref());
     let agreeing = alive.before(walk.total());
     Decision { front, resume, as_recorded, agreeing, contradicting, is_ambiguous, overrun }
 }
 
 impl Evidence {
+    /// The first of the recorded positions that is as good as any, and the front there.
+    fn recorded(
+        &self,
+        walk: &Walk,
+        claims: &[ArraySector],
+        spared: &dyn Fn(u64) -> bool,
+        best: &[RangeInclusive<u64>],
+    ) -> Option<(RangeInclusive<u64>, ArraySector)> {
+        claims.iter().find_map(|claim| {
+            let (from, to) = (walk.time(*claim), walk.sound_until(*claim, spared));
+            let both = |range: &RangeInclusive<u64>| {
+                let both = from.max(*range.start())..=to.min(*range.end());
+                (!both.is_empty()).then_some(both)
+            };
+            let mut fits = best.iter().filter_map(both);
+            let front = fits.rfind(|front| !self.is_alive_behind(walk, *front.end()))?;
+            Some((front, *claim))
+        })
+    }
+
+    /// The same for a growth without parity that was turned around: what it had not come to never stood at
+    /// places of the larger array. Where the band that ends at the front begins it may have turned; that time,
+    /// and how many statements contradict, are given as well.
+    fn turned(
+        &self,
+        walk: &Walk,
+        claims: &[ArraySector],
+        spared: &dyn Fn(u64) -> bool,
+    ) -> Option<((RangeInclusive<u64>, ArraySector), u64, u64)> {
+        if walk.has_parity() || !walk.loses_members() {
+            return None;
+        }
+        claims.iter().find_map(|claim| {
+            let at = walk.time(*claim);
+            let alive = |unit: &u64| walk.born(*unit) < at && walk.dies(*unit) >= at;
+            let shown = self.bands(walk).into_iter().map(|runs| parts(runs, alive));
+            let shown = shown.filter(|shown| walk.is_band(shown)).flatten().flatten();
+            let turn = shown.filter(alive).map(|unit| walk.born(unit)).min()?;
+            let (contradicting, best) = self.weigh(walk, turn).0.best(walk.total());
+            let found = self.recorded(walk, &[*claim], spared, &best)?;
+            Some((found, contradicting, turn))
+        })
+    }
+
     /// Whether many units that are born only behind `front` stand at both places all the same: a
     /// longer walk was here before.
     fn is_alive_behind(&self, walk: &Walk, front: u64) -> bool {
@@ -484,33 +557,33 @@ impl Evidence {
 
     /// The units that a walk took from where an earlier, longer one had already overwritten them.
     /// The last of them stand at the place where they were taken from.
-    fn overrun(&self, walk: &Walk, front: &RangeInclusive<u64>) -> Option<Range<u64>> {
+    fn overrun(&self, walk: &Walk, front: &RangeInclusive<u64>) -> Option<Overran> {
         let dead = |unit: &u64| walk.dies(*unit) < *front.start();
-        let mut ends = self.bands(walk).into_iter().filter_map(|runs| {
-            let shown = parts(runs, dead);
-            let is_band = walk.is_band(&shown);
-            let end = match walk.direction() {
-                Direction::Forwards => shown.last()?.end,
-                Direction::Backwards => shown.first()?.start,
-            };
-            is_band.then_some(end)
-        });
+        let shown = self.bands(walk).into_iter().map(|runs| parts(runs, dead));
+        let shown: Vec<Range<u64>> = shown.filter(|shown| walk.is_band(shown)).flatten().collect();
+        let until =
+            shown.iter().cloned().flatten().filter(dead).map(|unit| walk.dies(unit)).max()?;
+        // Of the last row that it took, what is a place for parity now does not show it.
         let units = walk.content().get() / UNIT;
-        match walk.direction() {
-            Direction::Forwards => ends.max().map(|end| 0..end),
-            Direction::Backwards => {
-                let first = ends.next()?;
-                Some(ends.fold(first, u64::min)..units)
+        let units = match walk.direction() {
+            Direction::Forwards => {
+                let end = shown.iter().map(|units| units.end).max()?;
+                0..end.saturating_add(walk.regular()).min(units)
             }
-        }
+            Direction::Backwards => {
+                let start = shown.iter().map(|units| units.start).min()?;
+                start.saturating_sub(walk.regular())..units
+            }
+        };
+        Some(Overran { units, until })
     }
 
     /// The front with what was written out of order around it.
     fn widened(
         &self,
         walk: &Walk,
-        front: RangeInclusive<u64>,
-        overrun: Option<&Range<u64>>,
+        (front, since): (RangeInclusive<u64>, u64),
+        overrun: Option<&Overran>,
     ) -> RangeInclusive<u64> {
         let (mut first, mut last) = front.into_inner();
         loop {
@@ -537,9 +610,9 @@ impl Evidence {
                     for unit in units.start.max(window.start)..units.end.min(window.end) {
                         let (born, dies) = (walk.born(unit), walk.dies(unit));
                         let one = |time: u64| time..time.saturating_add(1);
-                        let alive = born < first && dies >= last;
+                        let alive = born >= since && born < first && dies >= last;
                         match seen {
-                            _ if overrun.is_some_and(|overrun| overrun.contains(&unit)) => {}
+                            _ if overrun.is_some_and(|overrun| overrun.has(walk, unit)) => {}
                             UnitSeen::Same if !walk.is_plain(unit) => {}
                             UnitSeen::Same if born >= last => wrong(one(born)),
                             UnitSeen::Same if dies < first => wrong(one(dies)),

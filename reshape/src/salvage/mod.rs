@@ -8,6 +8,7 @@
 //! | `walk` | pure: when each sector is written to its new place, and when its old one is overwritten |
 //! | `front` | pure: from what was seen to where the front is |
 //! | `look` | rows, units and backups, read through jobs of the copy engine |
+//! | `overrun` | what a second walk has overwritten, put together from where it has carried it |
 //! | `zone` | around the front: which block of which member is new |
 //! | `content` | the content as it was found, to be read |
 //! | `saved` | backups, and whether they may be believed |
@@ -25,6 +26,7 @@
 mod content;
 mod front;
 mod look;
+mod overrun;
 mod put;
 mod saved;
 #[cfg(test)]
@@ -46,6 +48,7 @@ use crate::units::ArraySector;
 use content::Source;
 use front::{Decision, Evidence, decide};
 use look::Look;
+use overrun::Overrun;
 use walk::{UNIT, Walk};
 use zone::{Found, Zone};
 
@@ -126,7 +129,8 @@ pub enum Verdict {
     Found,
     /// The evidence allows several fronts: content may be read from the wrong place.
     Ambiguous,
-    /// Some content is nowhere.
+    /// Some content is nowhere, or only where a second walk has carried it ([`Content::carried`]), of which
+    /// nothing proves that it is the right one.
     Lost,
 }
 
@@ -311,10 +315,11 @@ impl Search<'_> {
         if (low..high).any(|unit| side_of(walk, decision, unit).is_none()) {
             zone.settle();
         }
-        let overrun = decision.overrun.clone().unwrap_or(0..0);
+        let overrun = decision.overrun.clone().map(|units| Overrun::new(walk, units));
+        content.set_overrun(overrun.clone());
         let mut push = |units: Times<u64>, source: Source| {
             let range = Range::new(units.start * UNIT, (units.end - units.start) * UNIT);
-            for (range, source) in cut(range, &overrun, source) {
+            for (range, source) in cut(range, source, (overrun.as_ref(), self.new)) {
                 content.push(range, source);
             }
         };
@@ -369,18 +374,23 @@ fn side_of(walk: &Walk, decision: &Decision, unit: u64) -> Option<Side> {
     (walk.dies(unit) >= *decision.front.end()).then_some(Side::Old)
 }
 
-/// Takes what was overrun out of a piece.
-fn cut(range: Range, overrun: &Times<u64>, source: Source) -> Vec<(Range, Source)> {
+/// Takes what was overrun out of a piece: it is where the second walk carried it, or nowhere.
+fn cut(
+    range: Range,
+    source: Source,
+    (overrun, new): (Option<&Overrun>, &View),
+) -> Vec<(Range, Source)> {
     let (start, end) = (range.start.get(), range.end());
-    let lost = (overrun.start * UNIT).clamp(start, end)..(overrun.end * UNIT).clamp(start, end);
-    if lost.is_empty() {
-        return vec![(range, source)];
+    let units = overrun.map_or(0..0, Overrun::units);
+    let near = (units.start * UNIT).clamp(start, end)..(units.end * UNIT).clamp(start, end);
+    let Some(overrun) = overrun.filter(|_| !near.is_empty()) else { return vec![(range, source)] };
+    let mut pieces = vec![(Range::new(start, near.start - start), source.clone())];
+    for unit in near.start / UNIT..near.end / UNIT {
+        let found = overrun.source(new, unit).unwrap_or_else(|| source.clone());
+        pieces.push((Range::new(unit * UNIT, UNIT), found));
     }
-    vec![
-        (Range::new(start, lost.start - start), source.clone()),
-        (Range::new(lost.start, lost.end - lost.start), Source::Lost),
-        (Range::new(lost.end, end - lost.end), source),
-    ]
+    pieces.push((Range::new(near.end, end - near.end), source));
+    pieces
 }
 
 fn add(ranges: &mut Vec<Range>, range: Range) {
@@ -401,7 +411,7 @@ fn conclude(
     Located { content, mut open, by_position, unproven }: Located,
 ) -> Finding {
     let lost = content.lost();
-    let verdict = if !lost.is_empty() {
+    let verdict = if !lost.is_empty() || !content.carried().is_empty() {
         Verdict::Lost
     } else if decision.is_ambiguous || unproven.is_some() {
         Verdict::Ambiguous

@@ -112,6 +112,16 @@ impl Walk {
         places.iter().map(|place| self.overwritten(*place)).max().unwrap_or(0)
     }
 
+    /// The unit whose old place is at a new place. A walk that is begun again takes from there what the first
+    /// one wrote, and carries it to the new place of that unit.
+    pub(crate) fn carrier(&self, new: Place) -> Option<u64> {
+        let old = self.moved_back(new)?;
+        match self.old.on(old.slot, old.sector) {
+            On::Data(sector) => Some(sector.get() / UNIT).filter(|_| sector.get() % UNIT == 0),
+            On::P { .. } | On::Q { .. } | On::Unused => None,
+        }
+    }
+
     /// When an old place is overwritten.
     pub(crate) fn overwritten(&self, old: Place) -> u64 {
         // Both ends of the unit, should offsets be no multiple of it.
@@ -194,6 +204,11 @@ impl Walk {
             && self.old.stripes().is_some()
     }
 
+    /// Whether members leave the array.
+    pub(crate) fn loses_members(&self) -> bool {
+        self.old.raid_disks() > self.new.raid_disks()
+    }
+
     /// Whether rows have parity, which tells old from new.
     pub(crate) fn has_parity(&self) -> bool {
         self.old.stripes().is_some() && self.old.level().parity_disks() > 0
@@ -244,16 +259,20 @@ impl Walk {
     /// pretend.
     pub(crate) fn is_band(&self, runs: &[Range<u64>]) -> bool {
         let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return false };
+        let middle = first.start.midpoint(last.end.saturating_sub(1));
+        let enough = self.regular().max(self.band(self.born(middle).saturating_add(1)) / 2);
+        let moved = runs.iter().cloned().flatten().filter(|unit| !self.stays(*unit));
+        let enough = usize::try_from(enough).unwrap_or(usize::MAX);
+        moved.take(enough).count() >= enough
+    }
+
+    /// Units of two stripes: a run that is longer is more than what sums of regular content can pretend.
+    pub(crate) fn regular(&self) -> u64 {
         let stripe = |geometry: &Geometry| {
             let width = geometry.sectors().get() / geometry.component().get().max(1);
             geometry.chunk().get() * width.max(1) / UNIT
         };
-        let regular = 2 * stripe(&self.old).max(stripe(&self.new));
-        let middle = first.start.midpoint(last.end.saturating_sub(1));
-        let enough = regular.max(self.band(self.born(middle).saturating_add(1)) / 2);
-        let moved = runs.iter().cloned().flatten().filter(|unit| !self.stays(*unit));
-        let enough = usize::try_from(enough).unwrap_or(usize::MAX);
-        moved.take(enough).count() >= enough
+        2 * stripe(&self.old).max(stripe(&self.new))
     }
 
     /// Whether neither place of a unit is one for parity in the other geometry. A sum of regular

@@ -1,7 +1,7 @@
 //! Makes `tests/fixtures` from a corpus of real arrays.
 //!
-//! `cargo run --release -p tests --bin fixtures -- [--add] CORPUS`, where `CORPUS` has the folders `arrays` and
-//! `reshapes`, each with one folder for each array: `members.tar.xz` (images), `meta.json` and
+//! `cargo run --release -p tests --bin fixtures -- [--add] CORPUS`, where `CORPUS` has the folders `arrays`,
+//! `reshapes` and `hard`, each with one folder for each array: `members.tar.xz` (images), `meta.json` and
 //! `examine.txt`. With `--add` fixtures that are there already stay. Needs `tar` and `xz`.
 
 use std::error::Error;
@@ -39,7 +39,7 @@ fn failed(message: &str) -> ExitCode {
 
 #[expect(clippy::print_stdout, reason = "a tool for developers, not the program")]
 fn make(corpus: &Path, fate: Fate) -> Result<(), Box<dyn Error>> {
-    for kind in [Kind::Arrays, Kind::Reshapes] {
+    for kind in [Kind::Arrays, Kind::Reshapes, Kind::Hard] {
         let to = corpus::root().join(kind.folder());
         if !corpus.join(kind.folder()).exists() {
             continue;

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `arrays/NAME` | one array at rest |
 //! | `reshapes/CASE.MODE` | one reshape that ended, or was cut off |
+//! | `hard/CASE.MODE` | one that was cut off where the record says little: `reshape salvage` only |
 //!
 //! Each has `members`, the images of its members and, if there was one, its backup file (see
 //! [`image`]); `meta.json`, how it was made, what its content is and what real tools made of it; and,
@@ -24,13 +25,15 @@ use std::path::{Path, PathBuf};
 pub use image::Image;
 pub use pack::{pack, unpack};
 
-/// The two folders of the corpus.
+/// The folders of the corpus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Arrays at rest.
     Arrays,
     /// Arrays after, or amid, a reshape.
     Reshapes,
+    /// Arrays amid a reshape whose record is wrong, torn or of a walk that was turned around.
+    Hard,
 }
 
 impl Kind {
@@ -40,6 +43,7 @@ impl Kind {
         match self {
             Self::Arrays => "arrays",
             Self::Reshapes => "reshapes",
+            Self::Hard => "hard",
         }
     }
 }

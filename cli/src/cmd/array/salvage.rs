@@ -45,6 +45,8 @@ struct Report {
     open: Vec<RangeReport>,
     /// Computed from parity, as members are torn against each other.
     computed: Vec<RangeReport>,
+    /// Taken from where a reshape that was begun again has carried it; nothing proves it.
+    carried: Vec<RangeReport>,
     /// Taken from backups.
     from_backup: Vec<RangeReport>,
     /// Members could not deliver it; it was taken from elsewhere.
@@ -263,6 +265,11 @@ fn text(given: &Given, (old, new): (&Geometry, &Geometry), finding: &Finding) ->
             line(what, &sectors(&ranges));
         }
     }
+    let carried = finding.content.carried();
+    if !carried.is_empty() {
+        let what = "where a second run from the start has put it, not proven";
+        line("carried", &format!("{}: {what}", sectors(&carried)));
+    }
     line("lost", &if finding.lost.is_empty() { "nothing".into() } else { sectors(&finding.lost) });
     if !finding.open.is_empty() {
         line("", &format!("of these it cannot be told: {}", sectors(&finding.open)));
@@ -330,6 +337,9 @@ fn verdict_text(finding: &Finding) -> &'static str {
             "the members are torn against each other; all content is there, but no position reads it"
         }
         Verdict::Ambiguous => "the evidence allows several fronts: nothing is sure",
+        Verdict::Lost if finding.lost.is_empty() => {
+            "some content is only where a second run has put it"
+        }
         Verdict::Lost => "some content is on no member",
     }
 }
@@ -419,6 +429,7 @@ fn report(given: &Given, finding: &Finding, done: &Done) -> Report {
         lost: ranges(&unreadable),
         open: ranges(&finding.open),
         computed: ranges(&finding.content.computed()),
+        carried: ranges(&finding.content.carried()),
         from_backup: ranges(&finding.content.saved()),
         recovered: ranges(&done.recovered),
         exported_bytes: done.exported,
