@@ -2,11 +2,14 @@
 
 Three series, each drawn with its rate and the largest resident set of the process:
 
-  size          one copy of 1 MiB to 64 GiB; the source is a sparse file read as data
+  size          one copy of 1 MiB to 64 GiB; the source is a sparse file read as data, the destination
+                a block device in memory that keeps no zeros (zram), or a file where there is none
   destinations  one copy of 256 MiB in all, written to 1 to 64 destinations
   jobs          random 4 KiB jobs, with 1 to 100,000 of them queued at once
 """
+import json
 import os
+import re
 import statistics
 
 from . import host, svg
@@ -45,9 +48,16 @@ class Series:
 
 
 def draw(options, programs, budget, out):
-    """Measures the three series and writes the picture."""
-    panels = [_sizes(options, programs, budget, out), _destinations(programs, budget, out),
-              _jobs(programs, budget, out)]
+    """Measures the series (those that `--only` names) and writes the picture. What is not measured
+    is drawn from the file of `--json`, if an earlier run left it there."""
+    earlier = _earlier(options.json)
+    panels = []
+    for name, measure in (("size", _sizes), ("destinations", _destinations), ("jobs", _jobs)):
+        series = Series(name, budget, out)
+        if re.search(options.only, name):
+            panels.append(measure(series, options, programs))
+        else:
+            panels.append(PANELS[name](earlier.get(name, [])))
     panels = [panel for panel in panels if panel.points]
     if not panels:
         return
@@ -56,34 +66,52 @@ def draw(options, programs, budget, out):
         file.write(svg.chart(panels, "kcopy: rate (blue) and resident memory (orange)"))
 
 
-def _sizes(options, programs, budget, out):
-    series = Series("size", budget, out)
+def _earlier(path):
+    """The points of earlier runs, by series; of several at one place, the last."""
+    found = {}
+    if path and os.path.exists(path):
+        with open(path) as file:
+            for line in map(json.loads, file):
+                if line.get("kind") == "flat":
+                    point = (line["x"], line["rate"], line["memory_mib"])
+                    found.setdefault(line["series"], {})[line["x"]] = point
+    return {name: [points[x] for x in sorted(points)] for name, points in found.items()}
+
+
+def _sizes(series, options, programs):
     directory = host.directory(host.disk_dir())
     source, target = (os.path.join(directory, name) for name in ("source", "target"))
-    mib, largest = 1, min(options.largest, int(host.free_bytes(directory) * 0.8) // MIB)
-    if largest < options.largest:
+    mib, largest = 1, options.largest
+    zram = host.attach_zram(largest * MIB) if host.is_root() else None
+    if zram:
+        target = zram
+    elif largest > int(host.free_bytes(directory) * 0.8) // MIB:
+        largest = int(host.free_bytes(directory) * 0.8) // MIB
         host.note(f"the disk has room for {largest} MiB")
     while mib <= largest:
         with open(source, "wb") as file:
             file.truncate(mib * MIB)
 
         def prepare():
+            host.uncache(source)
+            if zram:
+                return
             # What writing new space costs is the file system's business: write it before.
             if not os.path.exists(target) or os.path.getsize(target) < mib * MIB:
                 Run(f"fallocate -l {mib * MIB} {target}")
             if mib < 4096:
                 Run(f"dd if=/dev/zero of={target} bs=1M count={mib} oflag=direct conv=notrunc")
-            host.uncache(source)
         likely = mib / 1000
         series.add(mib, mib * MIB / 1e6, f"{programs.kcopy} copy --sparse never {source} {target}",
                    prepare, likely)
         mib *= 4
+    if zram:
+        host.detach_zram(zram)
     host.remove_directory(directory)
-    return svg.Panel("one copy, by size", "size", "MB/s", series.points, _binary)
+    return PANELS["size"](series.points)
 
 
-def _destinations(programs, budget, out):
-    series = Series("destinations", budget, out)
+def _destinations(series, _options, programs):
     directory, total = host.directory(host.disk_dir()), 256 * MIB
     for count in (1, 2, 4, 8, 16, 32, 64):
         size = total // count
@@ -95,12 +123,10 @@ def _destinations(programs, budget, out):
         for path in paths:
             os.unlink(path)
     host.remove_directory(directory)
-    return svg.Panel("256 MiB written in all, by destinations", "destinations",
-                     "MB/s written", series.points, str)
+    return PANELS["destinations"](series.points)
 
 
-def _jobs(programs, budget, out):
-    series = Series("jobs", budget, out)
+def _jobs(series, _options, programs):
     directory, count = host.directory(host.disk_dir()), 100_000
     data = os.path.join(directory, "data")
     Run(f"{programs.reference} fill {data} {1024 * MIB} 1")
@@ -109,9 +135,17 @@ def _jobs(programs, budget, out):
         series.add(queued, jobs, f"{programs.queued} {data} {jobs} {queued}",
                    lambda: host.uncache(data), jobs / 30_000)
     host.remove_directory(directory)
-    return svg.Panel("random 4 KiB jobs, by queued jobs", "jobs queued", "jobs/s",
-                     series.points, lambda value: f"{value:,}")
+    return PANELS["jobs"](series.points)
 
 
 def _binary(mib):
     return f"{mib} M" if mib < 1024 else f"{mib // 1024} G"
+
+
+PANELS = {
+    "size": lambda points: svg.Panel("one copy, by size", "size", "MB/s", points, _binary),
+    "destinations": lambda points: svg.Panel("256 MiB written in all, by destinations",
+                                             "destinations", "MB/s written", points, str),
+    "jobs": lambda points: svg.Panel("random 4 KiB jobs, by queued jobs", "jobs queued", "jobs/s",
+                                     points, lambda value: f"{value:,}"),
+}

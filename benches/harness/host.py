@@ -18,7 +18,7 @@ LOOP_CTL_ADD, LOOP_CTL_REMOVE = 0x4C80, 0x4C81
 # Numbers that nobody who asks for "the next free one" will be handed.
 LOOP_NUMBERS = range(400, 4000)
 
-_directories, _loops, processes = [], [], set()
+_directories, _loops, _zrams, processes = [], [], [], set()
 
 
 def note(text):
@@ -42,6 +42,8 @@ def _clean_up():
             pass
     for loop, backing in _loops:
         _detach(loop, backing)
+    for zram in list(_zrams):
+        detach_zram(zram)
     for directory in _directories:
         shutil.rmtree(directory, ignore_errors=True)
     processes.clear(), _loops.clear(), _directories.clear()
@@ -144,6 +146,33 @@ def _detach(loop, backing):
     def removed():
         try:
             _loop_control(LOOP_CTL_REMOVE, int(os.path.basename(loop)[4:]))
+            return True
+        except OSError:
+            return False
+    _wait_for(removed)
+
+
+def attach_zram(size):
+    """A new block device in memory that takes nothing for blocks of zeros; None if there is none."""
+    try:
+        with open("/sys/class/zram-control/hot_add") as control:
+            zram = f"/dev/zram{control.read().strip()}"
+    except OSError:
+        return None
+    _zrams.append(zram)
+    with open(f"/sys/block/{os.path.basename(zram)}/disksize", "w") as file:
+        file.write(str(size))
+    _wait_for(lambda: os.path.exists(zram))
+    return zram
+
+
+def detach_zram(zram):
+    _zrams.remove(zram)
+
+    def removed():
+        try:
+            with open("/sys/class/zram-control/hot_remove", "w") as control:
+                control.write(zram.removeprefix("/dev/zram"))
             return True
         except OSError:
             return False

@@ -25,7 +25,7 @@ impl Callback {
         })))
     }
 
-    /// Calls it; `false` if it panicked.
+    /// Calls it, and leaves a fresh outcome behind; `false` if it panicked.
     pub(crate) fn call(mut self, outcome: &mut Outcome) -> bool {
         let Some(function) = self.0.as_mut() else { return true };
         let called = catch_unwind(AssertUnwindSafe(|| function(outcome))).is_ok();

@@ -275,8 +275,7 @@ fn check_shape(job: &Job) -> Result<usize, SubmitError> {
 /// this says no: [`check_extent`] looks closely.
 fn is_in_order(len: u64, extent: &Extent, allowed: bool) -> bool {
     let device = &extent.device;
-    let aligned = !device.facts().direct_required
-        || (extent.offset | extent.len) & u64::from(device.granule() - 1) == 0;
+    let aligned = (extent.offset | extent.len) & device.misaligned() == 0;
     let inside = extent.checked_end().is_some_and(|end| end <= device.size());
     extent.len == len && inside && allowed && aligned
 }

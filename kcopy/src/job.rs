@@ -166,6 +166,24 @@ impl Job {
         }
     }
 
+    /// Drops every handle that the job has.
+    #[inline]
+    pub(crate) fn let_go(&mut self) {
+        self.sources.clear();
+        self.destinations.clear();
+        if self.transform.is_some() || self.cancel.is_some() {
+            (self.transform, self.cancel) = (None, None);
+        }
+    }
+
+    /// Whether dropping it would do nothing.
+    #[inline]
+    pub(crate) fn owns_nothing(&self) -> bool {
+        let lists_own = self.sources.spilled() || self.destinations.spilled();
+        let empty = self.sources.is_empty() && self.destinations.is_empty();
+        empty && !lists_own && self.transform.is_none() && self.cancel.is_none()
+    }
+
     /// Copies `source` to every destination.
     #[inline]
     pub fn copy(source: impl Into<Extent>) -> Self {
@@ -223,14 +241,14 @@ impl Job {
 
     /// Adds a destination, written from buffer 0.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn to(self, destination: impl Into<Extent>) -> Self {
         self.to_from(destination, 0)
     }
 
     /// Adds a destination that is written from buffer `buffer` (stripe jobs).
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn to_from(mut self, destination: impl Into<Extent>, buffer: u16) -> Self {
         self.destinations.push(Destination { extent: destination.into(), buffer });
         self

@@ -163,6 +163,10 @@ fn advise_huge_pages(_: NonNull<u8>, _: Layout) {}
 /// Calls `each` with every word that pages `first .. first + count` touch and the mask of their bits.
 #[inline]
 fn for_words(first: u32, count: u32, mut each: impl FnMut(usize, u64)) {
+    if count == 1 {
+        each(to_usize(first / 64), 1 << (first % 64));
+        return;
+    }
     let (mut page, end) = (first, first + count);
     while page < end {
         let (word, low) = (page / 64, page % 64);

@@ -64,8 +64,11 @@ impl Pool {
 
     /// A run of exactly `count` pages, if one is free.
     pub fn take(&mut self, count: u32) -> Option<Pages> {
-        let from_top = count <= SHORT_RUN;
-        let first = if from_top { self.find_high(count) } else { self.find_low(count) }?;
+        let first = match count {
+            1 => self.find_highest(),
+            2..=SHORT_RUN => self.find_high(count),
+            _ => self.find_low(count),
+        }?;
         let pages = Arena::claim(&self.arena, first, count);
         self.peak = self.peak.max(self.arena.in_use());
         Some(pages)

@@ -73,6 +73,8 @@ pub struct LocalClient<B, C = SystemClock> {
     backend: B,
     clock: C,
     done: Vec<Completion>,
+    /// When the first job since the last turn was submitted; the others count from then, too.
+    submitted: Option<Time>,
     /// Devices that the backend could not attach; operations on them fail with this.
     refused: Vec<(Slot, Errno)>,
     /// The backend broke with this.
@@ -90,7 +92,8 @@ impl<B: Backend, C: Clock> LocalClient<B, C> {
     /// The same by another clock.
     pub fn with_clock(config: Config, pool: Pool, backend: B, clock: C) -> Self {
         let engine = Engine::new(config, pool);
-        Self { engine, backend, clock, done: Vec::new(), refused: Vec::new(), broken: None }
+        let (done, refused) = (Vec::new(), Vec::new());
+        Self { engine, backend, clock, done, submitted: None, refused, broken: None }
     }
 
     /// Queues a job; `callback` is called from a later [`LocalClient::turn`], exactly once.
@@ -105,12 +108,16 @@ impl<B: Backend, C: Clock> LocalClient<B, C> {
         callback: impl FnOnce(Outcome) + Send + 'static,
     ) -> Result<(), SubmitError> {
         let ticket = door::check(&job, self.engine.house())?;
-        self.admit(job, ticket, Callback::new(callback)).map_err(|(error, callback)| {
-            callback.disarm();
-            error
-        })
+        match self.admit(job, ticket, Callback::new(callback)) {
+            Ok(()) => Ok(()),
+            Err((error, callback)) => {
+                callback.disarm();
+                Err(error)
+            }
+        }
     }
 
+    #[inline(always)] // so that a job is made where it will be kept
     pub(crate) fn admit(
         &mut self,
         job: Job,
@@ -123,7 +130,8 @@ impl<B: Backend, C: Clock> LocalClient<B, C> {
         if !self.engine.has_room() {
             return Err((SubmitError::Busy, callback));
         }
-        self.engine.admit(job, ticket, callback, self.clock.now())
+        let now = *self.submitted.get_or_insert_with(|| self.clock.now());
+        self.engine.admit(job, ticket, callback, now)
     }
 
     pub(crate) fn fire(&mut self, callback: Callback, outcome: Outcome) {
@@ -154,6 +162,7 @@ impl<B: Backend, C: Clock> LocalClient<B, C> {
             return Err(std::io::Error::from_raw_os_error(errno.raw()));
         }
         let now = self.clock.now();
+        self.submitted = None;
         self.issue(now);
         let timeout = self.patience(timeout, now);
         if let Err(error) = self.backend.wait(timeout, &mut self.done) {
@@ -175,8 +184,8 @@ impl<B: Backend, C: Clock> LocalClient<B, C> {
             return;
         }
         let now = self.clock.now();
+        let mut outcome = Outcome::default();
         for _ in 0..CALLBACKS_PER_TURN {
-            let mut outcome = Outcome::default();
             let Some(callback) = self.engine.next_finished(now, &mut outcome) else { break };
             if !callback.call(&mut outcome) {
                 self.engine.count_panic();
@@ -188,9 +197,12 @@ impl<B: Backend, C: Clock> LocalClient<B, C> {
     fn issue(&mut self, now: Time) {
         while self.backend.room() > 0 {
             let op = self.engine.next_op(now);
-            self.tell_backend();
+            if self.engine.has_device_changes() {
+                self.tell_backend();
+            }
             let Some((id, op)) = op else { break };
-            if let Some(errno) = self.refusal(op.device()) {
+            let refusal = if self.refused.is_empty() { None } else { self.refusal(op.device()) };
+            if let Some(errno) = refusal {
                 self.done.push(Completion { id, result: Err(errno), buffer: op.into_buffer() });
             } else {
                 self.hand_over(id, op);
@@ -206,6 +218,7 @@ impl<B: Backend, C: Clock> LocalClient<B, C> {
         }
     }
 
+    #[cold]
     fn tell_backend(&mut self) {
         while let Some(change) = self.engine.next_device_change() {
             match change {
@@ -295,6 +308,7 @@ impl<B: Backend, C: Clock> LocalClient<B, C> {
     pub fn stats_into(&self, stats: &mut Stats) {
         stats.clone_from(self.engine.stats());
         stats.syscalls = self.backend.syscalls();
+        stats.pool_peak_pages = u64::try_from(self.engine.pool().peak()).unwrap_or(u64::MAX);
     }
 
     /// The engine inside.

@@ -80,7 +80,7 @@ impl fmt::Display for BackendKind {
 pub struct OpId(pub u64);
 
 /// A device as the backend knows it: a small number, given by the engine in [`Backend::attach`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot(pub u16);
 
 /// The largest number of devices attached at one time; slots are below it.

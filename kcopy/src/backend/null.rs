@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Backend, BackendKind, Completion, Op, OpId, Rejected, Slot, Wake};
+use super::{Backend, BackendKind, Buffer, Completion, Op, OpId, Rejected, Slot, Wake};
 use crate::device::Device;
 use crate::errno::Errno;
 
@@ -67,11 +67,12 @@ impl Backend for NullBackend {
         if self.room() == 0 {
             return Err(Box::new(Rejected { op }));
         }
-        let result = match &op {
-            Op::Read { window, .. } | Op::Write { window, .. } => Ok(window.len),
-            Op::Zero { .. } | Op::Discard { .. } | Op::Flush { .. } => Ok(0),
+        let (moved, buffer) = match op {
+            Op::Read { window, pages, .. } => (window.len, Buffer::Exclusive(pages)),
+            Op::Write { window, pages, .. } => (window.len, Buffer::Shared(pages)),
+            Op::Zero { .. } | Op::Discard { .. } | Op::Flush { .. } => (0, Buffer::None),
         };
-        self.ended.push(Completion { id, result, buffer: op.into_buffer() });
+        self.ended.push(Completion { id, result: Ok(moved), buffer });
         Ok(())
     }
 

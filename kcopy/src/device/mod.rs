@@ -124,6 +124,8 @@ struct Inner {
     facts: Facts,
     /// See [`Facts::granule`].
     granule: u32,
+    /// Bits that no offset and no length may have.
+    misaligned: u64,
     size: AtomicU64,
     handle: Handle,
 }
@@ -138,7 +140,8 @@ impl Device {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let size = AtomicU64::new(facts.size);
         let granule = facts.granule();
-        Self(Arc::new(Inner { id, path, facts, granule, size, handle }))
+        let misaligned = if facts.direct_required { u64::from(granule) - 1 } else { 0 };
+        Self(Arc::new(Inner { id, path, facts, granule, misaligned, size, handle }))
     }
 
     /// A number that no other handle opened in this process has.
@@ -159,6 +162,12 @@ impl Device {
     /// Where pieces are best cut, in bytes; a power of two.
     pub(crate) fn granule(&self) -> u32 {
         self.0.granule
+    }
+
+    /// Bits that no offset and no length of a region may have, because it is always used past the
+    /// page cache.
+    pub(crate) fn misaligned(&self) -> u64 {
+        self.0.misaligned
     }
 
     /// Size in bytes, as last seen.

@@ -1,6 +1,7 @@
 //! Taking a checked job in.
 
 use super::devices::Devices;
+use super::plain::{Short, fits_short_way, is_plain};
 use super::state::{Due, Gate, JobState, Prepared, Target};
 use super::{Config, Engine, Mutation};
 use crate::callback::Callback;
@@ -22,7 +23,35 @@ impl Engine {
     /// # Errors
     ///
     /// The callback back, if more devices are in use than the backend can know.
+    #[inline(always)] // so that a job is made where it will be kept
     pub(crate) fn admit(
+        &mut self,
+        job: Job,
+        ticket: Ticket,
+        callback: Callback,
+        now: Time,
+    ) -> Result<(), (SubmitError, Callback)> {
+        if !self.short_way || !fits_short_way(&job, &ticket) {
+            return self.admit_any(job, ticket, callback, now);
+        }
+        let Self { jobs, devices, stats, .. } = self;
+        let list = |device: &Device| list(&mut stats.devices, device);
+        let Some(short) = Short::enter(&job, devices, list) else {
+            return Err((SubmitError::TooManyDevices, callback));
+        };
+        let (key, state) = jobs.insert();
+        state.short = short;
+        state.begin(job, ticket, callback, now);
+        state.plain = true;
+        state.queued = true;
+        self.queue.push_back(key, state.line());
+        self.stats.jobs_submitted += 1;
+        Ok(())
+    }
+
+    /// The same for all that the short way is not for.
+    #[inline(never)]
+    fn admit_any(
         &mut self,
         job: Job,
         mut ticket: Ticket,
@@ -40,13 +69,14 @@ impl Engine {
             return Err((SubmitError::TooManyDevices, callback));
         }
         state.begin(job, ticket, callback, now);
+        state.plain = is_plain(&state.job, &ticket);
+        self.stats.jobs_submitted += 1;
         let (kind, bytes) = (state.job.kind, ticket.cut.len);
         state.set_span(tracing::debug_span!("job", ?kind, bytes));
         state.gate = gate_of(&self.config, state);
         state.cancelled = state.job.cancel.as_ref().is_some_and(|token| token.is_cancelled());
         state.halted = state.cancelled;
         state.queued = state.has_more();
-        self.stats.jobs_submitted += 1;
         if state.queued {
             let line = state.line();
             self.queue.push_back(key, line);

@@ -23,8 +23,6 @@ pub(super) enum Support {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) device: Device,
-    /// Jobs that name it.
-    jobs: u32,
     zero_range: Support,
     punch_hole: Support,
     pub(super) flush_in_flight: bool,
@@ -65,6 +63,15 @@ impl Entry {
     }
 }
 
+/// Who uses a device.
+#[derive(Clone, Copy, Debug, Default)]
+struct Use {
+    /// The device's id; 0, which no device has, where there is none.
+    id: u64,
+    /// Jobs that name it.
+    jobs: u32,
+}
+
 /// A change that the backend must be told of.
 #[derive(Clone, Debug)]
 pub enum DeviceChange {
@@ -78,9 +85,9 @@ pub enum DeviceChange {
 #[derive(Debug, Default)]
 pub(super) struct Devices {
     entries: Vec<Option<Entry>>,
-    /// The device ids of the entries, in their order; 0 (no device's id) where there is none.
-    /// Apart from the entries, so that a search touches little memory.
-    ids: Vec<u64>,
+    /// The same of each, in their order, that every job needs: it is in and out with little memory
+    /// touched.
+    uses: Vec<Use>,
     /// Where the last search ended: jobs come in runs.
     last: [usize; 2],
     pub(super) changes: VecDeque<DeviceChange>,
@@ -106,41 +113,48 @@ impl Devices {
         stats: impl FnOnce() -> Option<usize>,
     ) -> Option<Slot> {
         if let Some(slot) = self.find(device.id()) {
-            self.get_mut(slot).jobs += 1;
+            self.uses[usize::from(slot.0)].jobs += 1;
             return Some(slot);
         }
+        self.enter_new(device, stats())
+    }
+
+    #[cold]
+    fn enter_new(&mut self, device: &Device, stats: Option<usize>) -> Option<Slot> {
         let slot = self.free_slot()?;
         self.entries[usize::from(slot.0)] = Some(Entry {
             device: device.clone(),
-            jobs: 1,
             zero_range: Support::default(),
             punch_hole: Support::default(),
             flush_in_flight: false,
             covered: Vec::new(),
             waiting: Vec::new(),
             lost: None,
-            stats: stats(),
+            stats,
         });
-        self.ids[usize::from(slot.0)] = device.id();
+        self.uses[usize::from(slot.0)] = Use { id: device.id(), jobs: 1 };
         self.changes.push_back(DeviceChange::Attach(slot, device.clone()));
         Some(slot)
     }
 
     fn find(&mut self, id: u64) -> Option<Slot> {
-        let place = match self.last.iter().find(|place| self.ids.get(**place) == Some(&id)) {
-            Some(place) => *place,
-            None => {
-                let place = self.ids.iter().position(|other| *other == id)?;
-                self.last = [place, self.last[0]];
-                place
-            }
+        let is_it = |place: usize| self.uses.get(place).is_some_and(|other| other.id == id);
+        let [last, before] = self.last;
+        let place = if is_it(last) {
+            last
+        } else if is_it(before) {
+            before
+        } else {
+            let place = self.uses.iter().position(|other| other.id == id)?;
+            self.last = [place, last];
+            place
         };
         u16::try_from(place).ok().map(Slot)
     }
 
     /// One job less uses `slot`.
     pub(super) fn leave(&mut self, slot: Slot) {
-        self.get_mut(slot).jobs -= 1;
+        self.uses[usize::from(slot.0)].jobs -= 1;
     }
 
     /// Lets go of devices that no job uses and that nobody outside has a handle of.
@@ -195,7 +209,7 @@ impl Devices {
     fn detach_where(&mut self, wanted: impl Fn(&Entry) -> bool) {
         for (index, place) in self.entries.iter_mut().enumerate() {
             let Some(entry) = place.as_ref() else { continue };
-            if entry.jobs > 0 || entry.flush_in_flight || !wanted(entry) {
+            if self.uses[index].jobs > 0 || entry.flush_in_flight || !wanted(entry) {
                 continue;
             }
             let slot = Slot(u16::try_from(index).expect("slots are below MAX_SLOTS"));
@@ -204,7 +218,7 @@ impl Devices {
                 .changes
                 .iter()
                 .any(|change| matches!(change, DeviceChange::Attach(new, _) if *new == slot));
-            self.ids[index] = 0;
+            self.uses[index] = Use::default();
             *place = None;
             if announced {
                 self.changes.push_back(DeviceChange::Detach(slot));
@@ -216,13 +230,14 @@ impl Devices {
     }
 
     fn free_slot(&mut self) -> Option<Slot> {
-        if self.ids.len() >= usize::from(MAX_SLOTS) && !self.ids.contains(&0) {
+        let free = |uses: &[Use]| uses.iter().position(|other| other.id == 0);
+        if self.uses.len() >= usize::from(MAX_SLOTS) && free(&self.uses).is_none() {
             self.sweep();
         }
-        let index = self.ids.iter().position(|id| *id == 0).unwrap_or(self.ids.len());
+        let index = free(&self.uses).unwrap_or(self.uses.len());
         let slot = u16::try_from(index).ok().filter(|index| *index < MAX_SLOTS)?;
-        if index == self.ids.len() {
-            self.ids.push(0);
+        if index == self.uses.len() {
+            self.uses.push(Use::default());
             self.entries.push(None);
         }
         Some(Slot(slot))

@@ -1,6 +1,7 @@
 //! Starting pieces: whose turn it is, how long a piece is, which pages it gets.
 
 use super::lane::Lane;
+use super::plain::ShortStart;
 use super::queue::{JobKey, QUANTUM};
 use super::state::{Gate, JobState, Piece, PieceKey, Target};
 use super::table::Table;
@@ -16,13 +17,30 @@ use crate::units::{PAGE_SIZE, Time};
 const MAX_PASSED: u32 = 64;
 
 /// The most pages of a piece that may pass a waiting one: 64 KiB.
-const SMALL_PAGES: u32 = 16;
+pub(super) const SMALL_PAGES: u32 = 16;
 
 /// The largest range zeroed by one operation where zeroing without data is known to work.
 const MAX_ZERO: u32 = 256 << 20;
 
 /// Jobs that travel in one piece, at most, while few wait; keeps several pieces on their way.
 const MIN_MERGE: usize = 16;
+
+/// What was begun.
+#[derive(Debug)]
+enum Begun {
+    /// Nothing can be started now.
+    Nothing,
+    /// A piece: its operations are ready.
+    Piece,
+    /// A job on the short way, with this operation.
+    Short(OpId, Op),
+}
+
+impl Begun {
+    fn piece(progress: bool) -> Self {
+        if progress { Self::Piece } else { Self::Nothing }
+    }
+}
 
 /// How an attempt to start a piece went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,37 +63,50 @@ impl Engine {
             }
             if let Some(slot) = self.devices.start_flush() {
                 self.issue_flush(slot);
-            } else if !self.start_piece(now) {
-                return None;
+                continue;
+            }
+            match self.start_piece(now) {
+                Begun::Nothing => return None,
+                Begun::Piece => {}
+                Begun::Short(id, op) => {
+                    self.stats.operations += 1;
+                    return Some((id, op));
+                }
             }
         }
     }
 
-    /// Starts a piece of the job whose turn it is; `false` if nothing can be started now.
-    fn start_piece(&mut self, now: Time) -> bool {
+    /// Starts a piece of the job whose turn it is.
+    #[inline(always)]
+    fn start_piece(&mut self, now: Time) -> Begun {
         self.wake_at = None;
-        if self.pieces.len() >= self.config.requests
+        if self.pieces.len() + self.short_pieces >= self.config.requests
             || (self.queue.is_empty() && self.page_waiter.is_none())
         {
-            return false;
+            return Begun::Nothing;
         }
         if let Some(Err(later)) = self.config.throttle.as_ref().map(|throttle| throttle.check(now))
         {
             self.wake_at = Some(later);
-            return false;
+            return Begun::Nothing;
         }
         if let Some(waiter) = self.page_waiter {
             if self.try_start(waiter.job, now) == Start::Progress {
                 self.page_waiter = None;
-                return true;
+                return Begun::Piece;
             }
-            return self.start_page_holder(now) || self.pass(waiter, now);
+            return Begun::piece(self.start_page_holder(now) || self.pass(waiter, now));
         }
-        let Some(job) = self.queue.pick() else { return false };
-        if self.try_start(job, now) == Start::NoPages {
+        let Some(job) = self.queue.pick() else { return Begun::Nothing };
+        let start = match self.start_short(job) {
+            ShortStart::Started(id, op) => return Begun::Short(id, op),
+            ShortStart::NoPages => Start::NoPages,
+            ShortStart::General => self.try_start_piece(job, now),
+        };
+        if start == Start::NoPages {
             self.page_waiter = Some(PageWaiter { job, passed: 0 });
         }
-        true
+        Begun::Piece
     }
 
     /// Starts a piece of a zero job that has its zeros already. It gives them back only at its end,
@@ -112,9 +143,19 @@ impl Engine {
 
     /// Starts the next piece of `key`, which was taken out of the queue.
     fn try_start(&mut self, key: JobKey, now: Time) -> Start {
-        if self.start_plain(key) {
-            return Start::Progress;
+        match self.start_short(key) {
+            ShortStart::Started(id, op) => {
+                self.ops.postpone((id, op));
+                Start::Progress
+            }
+            ShortStart::NoPages => Start::NoPages,
+            ShortStart::General => self.try_start_piece(key, now),
         }
+    }
+
+    /// The same the general way.
+    fn try_start_piece(&mut self, key: JobKey, now: Time) -> Start {
+        self.leave_short_way(key, None);
         let Some((offset, len)) = self.next_piece(key) else {
             self.jobs[key].queued = false;
             self.end_if_done(key);
@@ -297,6 +338,7 @@ impl Engine {
             {
                 return whole;
             }
+            self.leave_short_way(next, None);
             self.pieces[piece].merged.push(next);
             whole = longer;
             self.queue.pop_front(priority);

@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::plain::write_short_outcome;
 use super::queue::JobKey;
 use super::state::{Due, Gate, JobState, PieceKey, Prepared, Rare, Role};
 use super::{Engine, Mutation};
@@ -19,7 +20,11 @@ impl Engine {
         let (callback, since) = match self.finished.pop_front()? {
             Due::Job(key) => {
                 let job = &mut self.jobs[key];
-                write_outcome(job, outcome);
+                if job.is_short() {
+                    write_short_outcome(job, outcome);
+                } else {
+                    write_outcome(job, outcome);
+                }
                 let since = job.since;
                 let callback = job.end().expect("a job has its callback until it is called");
                 self.jobs.remove(key);
@@ -197,6 +202,7 @@ impl Engine {
         let jobs = self.jobs.iter().filter(|(key, job)| is_hit(*key, job));
         let hit: Vec<JobKey> = jobs.map(|(key, _)| key).collect();
         for key in hit {
+            self.leave_short_way(key, None);
             self.jobs[key].flush_failed(slot, errno);
         }
     }

@@ -35,6 +35,11 @@ impl Lane {
         Self { done: 0, attempt: len, short_rounds: 0, open: true }
     }
 
+    /// A lane that has ended well.
+    pub(super) fn ended(len: u32) -> Self {
+        Self { done: len, open: false, ..Self::new(len) }
+    }
+
     /// First byte and length of the next operation in a piece of `len` bytes.
     pub(super) fn next(&self, len: u32) -> Option<(u32, u32)> {
         let left = len - self.done;

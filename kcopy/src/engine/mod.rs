@@ -14,10 +14,10 @@
 //!
 //! # Invariants
 //!
-//! 1. An admitted job is in the run queue, waits for pages, has pieces, waits for flushes or is
-//!    finished; it ends in exactly one callback.
+//! 1. An admitted job is in the run queue, waits for pages, has pieces (on the short way of `plain.rs`:
+//!    operations), waits for flushes or is finished; it ends in exactly one callback.
 //! 2. A piece holds its pages from its start to its end, and nothing else holds pages (but the
-//!    zeros of a zero job).
+//!    operations of a job on the short way, and the zeros of a zero job).
 //! 3. No operation is issued for a halted job, but to end pieces of a job that an error stopped;
 //!    for a cancelled one, none at all.
 //! 4. A piece's writes are issued after all its reads have ended and its gate has opened.
@@ -134,6 +134,9 @@ pub struct Engine {
     page_waiter: Option<PageWaiter>,
     /// Zero jobs that hold pages of zeros.
     zero_holders: usize,
+    /// Whether there is a short way (see [`plain`]), and how many jobs are under way on it.
+    short_way: bool,
+    short_pieces: usize,
     finished: VecDeque<Due>,
     devices: Devices,
     stats: Stats,
@@ -151,6 +154,8 @@ impl Engine {
         let stats = Stats { pool_pages: u64::from(pool.pages()), ..Stats::default() };
         Self {
             house: House::new(pool.pages(), config.request_size),
+            short_way: plain::has_short_way(&config),
+            short_pieces: 0,
             config,
             pool,
             jobs: Table::default(),
@@ -212,6 +217,11 @@ impl Engine {
         self.ops.has_ready()
     }
 
+    /// Whether the backend must be told of something.
+    pub(crate) fn has_device_changes(&self) -> bool {
+        !self.devices.changes.is_empty()
+    }
+
     /// The next change that the backend must be told of, before the next operation.
     pub fn next_device_change(&mut self) -> Option<DeviceChange> {
         self.devices.changes.pop_front()
@@ -227,7 +237,7 @@ impl Engine {
         self.devices.sweep();
     }
 
-    /// The counters; `syscalls` is the backend's to fill in.
+    /// The counters; `syscalls` and `pool_peak_pages` are the caller's to fill in.
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
@@ -264,8 +274,19 @@ impl Engine {
             }
             Role::Discard { piece, lane } => self.discard_ended(piece, lane, op, result),
             Role::Flush { slot } => self.flush_ended(slot, result.map(drop)),
+            Role::ShortRead { job } => {
+                let Buffer::Exclusive(pages) = buffer else {
+                    unreachable!("a read gives its pages back")
+                };
+                self.short_read_ended(job, op, result, pages);
+            }
+            Role::ShortWrite { job, lane } => {
+                let Buffer::Shared(pages) = buffer else {
+                    unreachable!("a write gives its pages back")
+                };
+                self.short_write_ended(job, lane, op, result, pages);
+            }
         }
-        self.stats.pool_peak_pages = u64::try_from(self.pool.peak()).unwrap_or(u64::MAX);
     }
 
     /// The backend broke: everything in flight failed with `errno`, its pages are lost to us.
@@ -273,6 +294,7 @@ impl Engine {
     /// The backend must not be used any more; every job ends.
     pub fn backend_broke(&mut self, errno: Errno) {
         self.broken = Some(errno);
+        self.close_short_way();
         for job in self.jobs.iter_mut() {
             job.halted = true;
         }
@@ -308,6 +330,9 @@ impl Engine {
                 self.write_lost(piece, lane, errno);
             }
             Role::Flush { slot } => self.flush_ended(slot, Err(errno)),
+            Role::ShortRead { .. } | Role::ShortWrite { .. } => {
+                unreachable!("the short way was closed")
+            }
         }
     }
 
@@ -324,6 +349,7 @@ impl Engine {
         let cancelled: Vec<JobKey> =
             self.jobs.iter().filter(|(_, job)| is_cancelled(job)).map(|(key, _)| key).collect();
         for key in cancelled {
+            self.leave_short_way(key, None);
             self.jobs[key].cancelled = true;
             // First halted: what is taken back must not open a gate for what waits behind it.
             self.halt(key);
@@ -340,7 +366,7 @@ impl Engine {
             | Role::Write { piece, .. }
             | Role::Zero { piece, .. }
             | Role::Discard { piece, .. } => pieces[piece].job == job,
-            Role::Flush { .. } => false,
+            Role::Flush { .. } | Role::ShortRead { .. } | Role::ShortWrite { .. } => false,
         };
         for role in self.ops.withdraw(is_of_job) {
             self.withdrawn(role);
@@ -355,7 +381,7 @@ impl Engine {
             | Role::Discard { piece, lane } => {
                 self.drop_write_lane(piece, lane);
             }
-            Role::Flush { .. } => {}
+            Role::Flush { .. } | Role::ShortRead { .. } | Role::ShortWrite { .. } => {}
         }
     }
 

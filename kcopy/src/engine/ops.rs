@@ -6,7 +6,10 @@
 
 use std::collections::VecDeque;
 
-use super::state::{InFlight, Role};
+use smallvec::SmallVec;
+
+use super::queue::JobKey;
+use super::state::{InFlight, PieceKey, Role};
 use crate::backend::{Op, OpId};
 
 /// See the module.
@@ -21,11 +24,14 @@ pub(super) struct Ops {
 
 #[derive(Debug)]
 struct Entry {
-    generation: u32,
+    /// The operation's name; [`NOBODY`] when it has ended.
+    id: OpId,
     /// What is there, or was there.
     op: InFlight,
-    live: bool,
 }
+
+/// A name that is never given: there are not that many places.
+const NOBODY: OpId = OpId(u64::MAX);
 
 impl Ops {
     /// Operations that were asked for and have not ended.
@@ -41,9 +47,20 @@ impl Ops {
     /// Decides on an operation.
     #[inline(always)]
     pub(super) fn emit(&mut self, role: Role, op: Op) {
+        let named = self.name(role, op);
+        self.postpone(named);
+    }
+
+    /// Decides on an operation that is asked for at once.
+    #[inline(always)]
+    pub(super) fn name(&mut self, role: Role, op: Op) -> (OpId, Op) {
         let asked = op.span().map_or(0, |(_, len)| u32::try_from(len).unwrap_or(u32::MAX));
-        let id = self.insert(InFlight { role, asked, slot: op.device() });
-        self.ready.push_back((id, op));
+        (self.insert(InFlight { role, asked, slot: op.device() }), op)
+    }
+
+    /// An operation that was decided on is asked for later.
+    pub(super) fn postpone(&mut self, named: (OpId, Op)) {
+        self.ready.push_back(named);
     }
 
     /// The next operation that is to be asked for.
@@ -76,19 +93,16 @@ impl Ops {
     #[inline(always)]
     fn insert(&mut self, op: InFlight) -> OpId {
         self.generation = self.generation.wrapping_add(1);
-        let generation = self.generation;
         let place = self.free.pop().unwrap_or_else(|| self.grow(op));
-        let entry = &mut self.entries[to_usize(place)];
-        entry.generation = generation;
-        entry.live = true;
-        entry.op = op;
-        OpId(u64::from(generation) << 32 | u64::from(place))
+        let id = OpId(u64::from(self.generation) << 32 | u64::from(place));
+        self.entries[to_usize(place)] = Entry { id, op };
+        id
     }
 
     #[cold]
     fn grow(&mut self, op: InFlight) -> u32 {
         let place = u32::try_from(self.entries.len()).expect("operations hold pages of the pool");
-        self.entries.push(Entry { generation: 0, op, live: false });
+        self.entries.push(Entry { id: NOBODY, op });
         // Taking out never allocates.
         self.free.reserve(self.entries.capacity());
         place
@@ -96,31 +110,48 @@ impl Ops {
 
     /// The operation of that name, if there is one.
     fn get(&self, id: OpId) -> Option<InFlight> {
-        let entry = self.entries.get(place(id))?;
-        (entry.live && u64::from(entry.generation) == id.0 >> 32).then_some(entry.op)
+        self.entries.get(place(id)).filter(|entry| entry.id == id).map(|entry| entry.op)
     }
 
     /// Takes the operation of that name out, if there is one.
     #[inline]
     pub(super) fn take(&mut self, id: OpId) -> Option<InFlight> {
         let place = place(id);
-        let entry = self.entries.get_mut(place)?;
-        if !entry.live || u64::from(entry.generation) != id.0 >> 32 {
-            return None;
-        }
-        entry.live = false;
-        let op = entry.op;
+        let entry = self.entries.get_mut(place).filter(|entry| entry.id == id)?;
+        entry.id = NOBODY;
         self.free.push(u32::try_from(place).unwrap_or(u32::MAX));
-        Some(op)
+        Some(entry.op)
+    }
+
+    /// Operations of `job` on the short way are those of `piece` from here on; their lanes.
+    pub(super) fn adopt(&mut self, job: JobKey, piece: PieceKey) -> SmallVec<[usize; 4]> {
+        let mut lanes = SmallVec::new();
+        for entry in self.entries.iter_mut().filter(|entry| entry.id != NOBODY) {
+            let role = &mut entry.op.role;
+            match *role {
+                Role::ShortRead { job: owner } if owner == job => {
+                    *role = Role::Read { piece, lane: 0 };
+                    lanes.push(0);
+                }
+                Role::ShortWrite { job: owner, lane } if owner == job => {
+                    *role = Role::Write { piece, lane };
+                    lanes.push(lane);
+                }
+                Role::ShortRead { .. }
+                | Role::ShortWrite { .. }
+                | Role::Read { .. }
+                | Role::Write { .. }
+                | Role::Zero { .. }
+                | Role::Discard { .. }
+                | Role::Flush { .. } => {}
+            }
+        }
+        lanes
     }
 
     /// Takes some operation out.
     pub(super) fn take_any(&mut self) -> Option<InFlight> {
-        let live = |(place, entry): (usize, &Entry)| {
-            let place = u64::try_from(place).unwrap_or(u64::MAX);
-            entry.live.then(|| OpId(u64::from(entry.generation) << 32 | place))
-        };
-        let id = self.entries.iter().enumerate().find_map(live)?;
+        let id = self.entries.iter().map(|entry| entry.id).find(|id| *id != NOBODY)?;
         self.take(id)
     }
 }

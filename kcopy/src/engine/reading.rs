@@ -67,11 +67,6 @@ impl Engine {
         result: Result<u32, Errno>,
         pages: Pages,
     ) {
-        let all = result == Ok(op.asked) && self.ends_plain_lane(key, lane, op);
-        if all && !self.jobs[self.pieces[key].job].halted {
-            self.plain_read(key, op, pages);
-            return;
-        }
         self.pieces[key].buffers[lane] = Some(pages);
         match result {
             Ok(0) => self.read_failed(key, lane, op.asked, FaultKind::EndOfDevice, Errno::IO),

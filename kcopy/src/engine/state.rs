@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::lane::Lane;
+use super::plain::Short;
 use super::queue::{JobKey, Line};
 use crate::backend::{Slot, ZeroMethod};
 use crate::callback::Callback;
@@ -112,8 +113,10 @@ pub(super) struct JobState {
     pub(super) queued: bool,
     /// Bytes handed out in the turn that goes on.
     pub(super) turn: u64,
-    /// Takes the short way as long as all goes well (see [`super::plain`]).
+    /// A small copy with nothing special about it (see [`super::plain`]).
     pub(super) plain: bool,
+    /// As long as it is on the short way, `sources` and `targets` are empty.
+    pub(super) short: Short,
     /// Travelled with others, something failed, and now it travels alone.
     pub(super) alone: bool,
     /// Nothing is left but the callback.
@@ -166,6 +169,7 @@ impl Default for JobState {
             queued: false,
             turn: 0,
             plain: false,
+            short: Short::default(),
             alone: false,
             ended: false,
             flushes: None,
@@ -176,10 +180,16 @@ impl Default for JobState {
 
 impl JobState {
     /// Makes a used entry the state of a new job.
+    #[inline(always)]
     pub(super) fn begin(&mut self, job: Job, ticket: Ticket, callback: Callback, since: Time) {
-        debug_assert!(self.rare.is_none() && self.targets.len() == job.destinations.len());
-        // `end` left a job here that owns nothing: it need not be dropped.
-        std::mem::forget(std::mem::replace(&mut self.job, job));
+        debug_assert!(self.rare.is_none());
+        debug_assert!(self.is_short() || self.targets.len() == job.destinations.len());
+        if self.job.owns_nothing() {
+            // It need not be dropped.
+            std::mem::forget(std::mem::replace(&mut self.job, job));
+        } else {
+            self.job = job;
+        }
         self.ticket = ticket;
         self.callback = Some(callback);
         self.since = since;
@@ -190,7 +200,6 @@ impl JobState {
         self.cancelled = false;
         self.queued = false;
         self.turn = 0;
-        self.plain = self.looks_plain();
         self.alone = false;
         self.ended = false;
         self.flushes = None;
@@ -198,7 +207,8 @@ impl JobState {
 
     /// Lets go of devices, pages and callbacks; gives the callback back.
     pub(super) fn end(&mut self) -> Option<Callback> {
-        self.job = Job::zero();
+        self.job.let_go();
+        self.short = Short::default();
         self.sources.clear();
         self.targets.clear();
         if self.span.is_some() || self.rare.is_some() {
@@ -341,8 +351,8 @@ pub(super) struct Piece {
     pub(super) spoiled: bool,
     /// Something failed in a piece of merged jobs: each is to travel alone.
     pub(super) scatter: bool,
-    /// Takes the short way as long as all goes well (see [`super::plain`]).
-    pub(super) plain: bool,
+    /// It came from the short way: its operations alone hold its pages.
+    pub(super) lent: bool,
     /// `None` while nobody listens.
     span: Option<Box<tracing::Span>>,
 }
@@ -362,7 +372,7 @@ impl Default for Piece {
             segments: Vec::new(),
             spoiled: false,
             scatter: false,
-            plain: false,
+            lent: false,
             span: None,
         }
     }
@@ -370,6 +380,7 @@ impl Default for Piece {
 
 impl Piece {
     /// Makes a used entry a new piece.
+    #[inline(always)]
     pub(super) fn begin(&mut self, job: JobKey, offset: u64, len: u32, span: tracing::Span) {
         debug_assert!(self.merged.is_empty() && self.buffers.is_empty() && self.shared.is_empty());
         self.job = job;
@@ -378,7 +389,8 @@ impl Piece {
         self.phase = Phase::Reading;
         self.spoiled = false;
         self.scatter = false;
-        self.plain = false;
+        self.lent = false;
+        self.open_lanes = 0;
         if !span.is_disabled() {
             self.span = Some(Box::new(span));
         }
@@ -410,11 +422,35 @@ impl Piece {
 /// What an operation in flight is for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Role {
-    Read { piece: PieceKey, lane: usize },
-    Write { piece: PieceKey, lane: usize },
-    Zero { piece: PieceKey, lane: usize, method: ZeroMethod },
-    Discard { piece: PieceKey, lane: usize },
-    Flush { slot: Slot },
+    Read {
+        piece: PieceKey,
+        lane: usize,
+    },
+    Write {
+        piece: PieceKey,
+        lane: usize,
+    },
+    Zero {
+        piece: PieceKey,
+        lane: usize,
+        method: ZeroMethod,
+    },
+    Discard {
+        piece: PieceKey,
+        lane: usize,
+    },
+    Flush {
+        slot: Slot,
+    },
+    /// The read of a job on the short way (see [`super::plain`]).
+    ShortRead {
+        job: JobKey,
+    },
+    /// The same of one of its writes.
+    ShortWrite {
+        job: JobKey,
+        lane: usize,
+    },
 }
 
 /// An operation in flight.

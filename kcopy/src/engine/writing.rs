@@ -111,13 +111,8 @@ impl Engine {
         result: Result<u32, Errno>,
         pages: SharedPages,
     ) {
-        if result == Ok(op.asked) && self.ends_plain_lane(key, lane, op) {
-            drop(pages);
-            self.plain_written(key, lane, op);
-            return;
-        }
         let piece = &mut self.pieces[key];
-        if piece.plain && piece.shared.is_empty() {
+        if piece.lent && piece.shared.is_empty() {
             piece.shared.push(pages);
         }
         match result {
