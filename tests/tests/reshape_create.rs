@@ -94,6 +94,13 @@ fn slots_may_be_left_empty_and_spares_wait() {
     assert_eq!(states, expected);
     members.reshape("rebuild ALL --yes").expect_code(0);
     members.reshape("detail --test ALL").expect_code(0);
+    let made = members.reshape("create -l 6 -n 4 -z max --create-files 4M --json n0 n1 missing n3");
+    let report = made.expect_code(0).json();
+    assert_eq!(
+        (report["state"].as_str(), report["degraded"].as_u64()),
+        (Some("degraded"), Some(1))
+    );
+    assert!(!members.path("missing").exists());
 }
 
 #[test]
@@ -123,7 +130,6 @@ fn what_does_not_go_together_is_refused_and_makes_no_file() {
         ("-l 5 -n 3 -z 1G", "room for"),
         ("-l 5 -n 3 -z 1000", "next smaller size"),
         ("-l 0 -n 3 -z 512", "component size cannot be chosen"),
-        ("-l 5 -n 3 -z 1000B", "--size of 1000 bytes"),
         ("-l 5 -n 3 --data-offset 1", "cannot begin at"),
         ("-l 5 -n 3 -e 0.90 --data-offset 1M", "0.90 have data at the device's start"),
         ("-l 5 -n 3 -e 0.90 -N name", "no room for the name"),
@@ -136,15 +142,22 @@ fn what_does_not_go_together_is_refused_and_makes_no_file() {
     for (line, cause) in [
         ("-l 5 -n 3 --create-files 4K ALL", "24 sectors or more"),
         ("-l 5 -n 3 --create-files 1000 ALL", "amid a sector"),
-        ("-l 5 -n 3 --create-files 4M m0 missing m2", "missing is no file"),
+        ("-l 5 -n 3 --create-files 4M m0 missing missing", "cannot do without slots"),
         ("-l 5 -n 3 --create-files 4M m0 m1 m1", "cannot make m1: file exists"),
         ("-l 5 -n 3 --create-files 4M m0 m1 no/m2", "cannot make no/m2: no such file"),
         ("-l 5 -n 3 ALL", "cannot read m0: no such file"),
     ] {
         members.expect_refused(&format!("create {line}"), cause);
     }
-    for line in ["-l 5", "-n 3", "-l 7 -n 3", "-l 5 -n 0", "-l 5 -n 3 -e 2.0", "-l 5 -n 3 -b file"]
-    {
+    for line in [
+        "-l 5",
+        "-n 3",
+        "-l 7 -n 3",
+        "-l 5 -n 0",
+        "-l 5 -n 3 -e 2.0",
+        "-l 5 -n 3 -b file",
+        "-l 5 -n 3 -z 9B",
+    ] {
         members.reshape(&format!("create {line} ALL")).expect_code(2);
     }
     assert_eq!(members.state(), "");

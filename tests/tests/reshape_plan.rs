@@ -122,7 +122,7 @@ fn refusals_say_why_and_what_would_help() {
     let big = Big::new(Level::Raid5, 2, 5);
     for (options, code, message, remedy) in [
         ("", "nothing-to-do", "nothing would change", "say what is to be changed"),
-        ("-n 6", "spares", "1 more disks are needed", "--add"),
+        ("-n 6", "spares", "needs more disks for all of its members: 1", "--add"),
         ("-n 4", "would-shrink", "from 36.38 TiB to 27.28 TiB", "--array-size=29298914304"),
         ("-n 4 -Z 1T", "needs-backup", "0 KiB free behind its data", "--backup-file=FILE"),
         ("-z 1T -c 64", "size-alone", "together with anything else", "of its own"),

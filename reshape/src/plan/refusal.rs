@@ -168,7 +168,7 @@ pub enum Refusal {
     },
     /// The array would lack members.
     #[error(
-        "{needed} more disks are needed for an array with all members, and there are {available}"
+        "the array needs more disks for all of its members: {needed}, and there are {available}"
     )]
     Spares {
         /// How many it takes.

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum, ValueHint};
 use reshape::geometry::Level;
 use reshape::metadata::Version;
+use reshape::plan::WantedSize;
 
+use super::plan::size;
 use super::{AskArgs, MoverArgs};
 use crate::args::Progress;
 use crate::units::{KibSize, Size};
@@ -50,9 +52,9 @@ pub(crate) struct CreateArgs {
     /// Version of the superblocks: 0.90, 1.0, 1.1 or 1.2
     #[arg(short = 'e', long, value_name = "VERSION", default_value = "1.2")]
     pub(crate) metadata: Version,
-    /// What is used of each member; without a unit in KiB [default: what the smallest has]
-    #[arg(short = 'z', long, value_name = "SIZE")]
-    pub(crate) size: Option<KibSize>,
+    /// What is used of each member; without a unit in KiB; max, the default: what the smallest has
+    #[arg(short = 'z', long, value_name = "SIZE", value_parser = size)]
+    pub(crate) size: Option<WantedSize>,
     /// Where data begins on each member; without a unit in KiB [default: as mdadm, with room for later
     /// reshapes]
     #[arg(long, value_name = "SIZE")]

@@ -94,7 +94,8 @@ pub(crate) enum Bitmap {
     None,
 }
 
-fn size(text: &str) -> Result<WantedSize, String> {
+/// A size in KiB unless it has a unit, or `max`.
+pub(super) fn size(text: &str) -> Result<WantedSize, String> {
     if text == "max" {
         return Ok(WantedSize::Max);
     }

@@ -13,6 +13,7 @@ use reshape::assemble::assemble;
 use reshape::geometry::Layout;
 use reshape::metadata::{Resync, Uuid};
 use reshape::mover::{MoveError, Mover};
+use reshape::plan::WantedSize;
 
 use super::detail;
 use super::given::{Access, Given, mover, no_array, no_member, open_all, refused};
@@ -92,7 +93,10 @@ fn wanted(args: &CreateArgs) -> Result<Wanted, Failure> {
         chunk: sectors(WHAT, "--chunk", args.chunk)?,
         raid_devices: args.raid_devices,
         spare_devices: args.spare_devices,
-        component: sectors(WHAT, "--size", args.size)?,
+        component: match args.size {
+            Some(WantedSize::Is(sectors)) => Some(sectors),
+            Some(WantedSize::Max) | None => None,
+        },
         data_offset: offset.map(|offset| Sector::new(offset.get())),
         bitmap,
         name: args.name.clone(),
@@ -128,11 +132,9 @@ fn on_files(args: &CreateArgs, wanted: &Wanted, mover: &mut Mover) -> Result<(),
     if !bytes.is_multiple_of(kcopy::SECTOR_SIZE) {
         return impossible("the files would end amid a sector", "give whole sectors of 512 bytes");
     }
-    if args.devices.iter().any(|path| is_missing(path)) {
-        return impossible("missing is no file that can be made", "name every file");
-    }
-    let files =
-        NewFiles { paths: args.devices.clone(), size: Sectors::new(bytes / kcopy::SECTOR_SIZE) };
+    let paths = args.devices.iter().map(|path| (!is_missing(path)).then(|| path.clone()));
+    let size = Sectors::new(bytes / kcopy::SECTOR_SIZE);
+    let files = NewFiles { paths: paths.collect(), size };
     // Drawn beforehand: drawing may fail.
     let uuids: Result<Vec<Uuid>, Failure> = files.paths.iter().map(|_| uuid()).collect();
     let mut uuids = uuids?.into_iter();

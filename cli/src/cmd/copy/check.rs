@@ -91,7 +91,7 @@ pub(crate) fn length(device: &Device, skip: Size, count: Option<Size>) -> Result
             Some(end) => format!("--skip and --count end at byte {end}, it has {}", exact(size)),
             None => "--skip and --count together do not fit in 64 bits".to_owned(),
         };
-        return Err(refused(cause).hint(format!("there are {} to copy", exact(rest))));
+        return Err(refused(cause).hint(format!("what can be copied from there: {}", exact(rest))));
     }
     Ok(count)
 }

@@ -14,8 +14,8 @@ use crate::mover::Mover;
 /// The files that become members: those of the slots, then the spares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewFiles {
-    /// Their paths; none of them exists yet.
-    pub paths: Vec<PathBuf>,
+    /// Their paths; none of them exists yet. `None`: the slot stays empty.
+    pub paths: Vec<Option<PathBuf>>,
     /// The size of each.
     pub size: Sectors,
 }
@@ -74,6 +74,10 @@ fn make(
 ) -> Result<CreatePlan, FilesError> {
     let mut seats = Vec::with_capacity(files.paths.len());
     for path in &files.paths {
+        let Some(path) = path else {
+            seats.push(Seat::Missing);
+            continue;
+        };
         let error = |source| FilesError::Make { path: path.clone(), source };
         let bytes =
             files.size.checked_bytes().ok_or_else(|| error(io::ErrorKind::FileTooLarge.into()))?;

@@ -560,7 +560,9 @@ fn new_files_become_an_array_and_are_gone_if_they_do_not() {
     let paths: Vec<PathBuf> = (0..3).map(|number| folder.join(format!("m{number}"))).collect();
     let mut mover =
         Mover::open(&crate::mover::Options { pages: 1024, ..Default::default() }).expect("mover");
-    let files = NewFiles { paths: paths.clone(), size: Sectors::new(16384) };
+    let named =
+        |gone: usize| (0..3).map(|slot| (slot != gone).then(|| paths[slot].clone())).collect();
+    let files = NewFiles { paths: named(3), size: Sectors::new(16384) };
     let mut next = 0;
     let mut uuids = || {
         next += 1;
@@ -578,5 +580,14 @@ fn new_files_become_an_array_and_are_gone_if_they_do_not() {
     let members = Members::read(&mut mover, paths.iter().map(open).collect()).expect("members");
     let assembly = assemble(&members.candidates).expect("one array");
     assert_eq!(assembly.state(), State::Clean);
+    drop(members);
+    for path in &paths {
+        std::fs::remove_file(path).expect("removed");
+    }
+    let files = NewFiles { paths: named(1), ..files };
+    let plan =
+        create_files(&mut mover, &wanted(Level::Raid5, 3), &files, &mut uuids).expect("made");
+    assert_eq!(plan.members.len(), 2);
+    assert!(!paths[1].exists());
     std::fs::remove_dir_all(&folder).expect("removed");
 }
