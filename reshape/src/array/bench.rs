@@ -44,10 +44,15 @@ pub(crate) fn wanted(version: Version, level: Level, raid_devices: u32) -> Wante
     }
 }
 
-/// Sector n of the content says n.
+/// So many sectors, of which sector n says n, and no two words are alike.
+pub(crate) fn numbered(sectors: u64) -> Vec<u8> {
+    (0..sectors * 64).flat_map(|word| (word + 1).to_le_bytes()).collect()
+}
+
+/// What tests write into arrays.
 pub(crate) fn content() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
-    BYTES.get_or_init(|| (0..CONTENT * 64).flat_map(|word| (word + 1).to_le_bytes()).collect())
+    BYTES.get_or_init(|| numbered(CONTENT))
 }
 
 /// An array on simulated disks.

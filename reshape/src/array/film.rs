@@ -1,16 +1,10 @@
 //! A run on simulated disks with a picture of them at every operation, so that one run shows what a
 //! loss of power leaves at any moment.
 
-use std::collections::BTreeSet;
-use std::io;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
-use kcopy::backend::sim::{Crash, OpKind, Schedule, SimBackend, SimWorld, Snapshot};
-use kcopy::backend::{Backend, Completion, Op, OpId, Rejected, Slot, Wake};
+use kcopy::backend::Backend;
+use kcopy::backend::sim::{Crash, Film as Pictures, Schedule, SimWorld};
 use kcopy::engine::Config;
 use kcopy::pool::Pool;
-use kcopy::{BackendKind, Device, Errno};
 
 use crate::mover::Mover;
 
@@ -27,7 +21,7 @@ fn with(world: &SimWorld, backend: Box<dyn Backend>) -> Mover {
 /// The pictures of a run.
 #[derive(Debug)]
 pub(crate) struct Film {
-    frames: Arc<Mutex<Vec<Snapshot>>>,
+    pictures: Pictures,
     world: SimWorld,
 }
 
@@ -36,21 +30,15 @@ impl Film {
     /// a time, so that nothing happens between two pictures.
     pub(crate) fn of<T>(world: &SimWorld, run: impl FnOnce(&mut Mover) -> T) -> (Self, T) {
         world.set_schedule(Schedule::LastComeFirstServed);
-        let frames = Arc::new(Mutex::new(vec![world.snapshot()]));
-        let camera = Camera {
-            backend: world.backend(),
-            world: world.clone(),
-            frames: Arc::clone(&frames),
-            changes: BTreeSet::new(),
-        };
-        let result = run(&mut with(world, Box::new(camera)));
-        (Self { frames, world: world.clone() }, result)
+        let (backend, pictures) = world.backend().filmed();
+        let result = run(&mut with(world, Box::new(backend)));
+        (Self { pictures, world: world.clone() }, result)
     }
 
     /// What a loss of power leaves after every operation: after a write, all of what was not flushed
     /// or some of it; after a flush, nothing of that. The last moment is that after the run.
     pub(crate) fn crashes(&self) -> Vec<Cut> {
-        let frames = self.frames.lock().expect("one thread").clone();
+        let frames = self.pictures.pictures();
         let mut cuts = Vec::with_capacity(frames.len() * 2);
         let mut volatile = 0;
         for (moment, frame) in frames.iter().enumerate() {
@@ -82,57 +70,4 @@ pub(crate) struct Cut {
     pub(crate) crash: Crash,
     /// The disks.
     pub(crate) world: SimWorld,
-}
-
-/// Takes a picture after every operation that changes something or makes it durable.
-#[derive(Debug)]
-struct Camera {
-    backend: SimBackend,
-    world: SimWorld,
-    frames: Arc<Mutex<Vec<Snapshot>>>,
-    /// Such operations in flight.
-    changes: BTreeSet<OpId>,
-}
-
-impl Backend for Camera {
-    fn kind(&self) -> BackendKind {
-        self.backend.kind()
-    }
-
-    fn attach(&mut self, slot: Slot, device: &Device) -> Result<(), Errno> {
-        self.backend.attach(slot, device)
-    }
-
-    fn detach(&mut self, slot: Slot) {
-        self.backend.detach(slot);
-    }
-
-    fn room(&self) -> usize {
-        self.backend.room()
-    }
-
-    fn submit(&mut self, id: OpId, op: Op) -> Result<(), Box<Rejected>> {
-        if OpKind::of(&op) != OpKind::Read {
-            self.changes.insert(id);
-        }
-        self.backend.submit(id, op)
-    }
-
-    fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion>) -> io::Result<()> {
-        let result = self.backend.wait(timeout, done);
-        // Bytes reach a disk's cache, or its platter, when the operation ends.
-        let ended = done.iter().filter(|completion| self.changes.remove(&completion.id));
-        if ended.count() > 0 {
-            self.frames.lock().expect("one thread").push(self.world.snapshot());
-        }
-        result
-    }
-
-    fn waker(&self) -> Arc<dyn Wake> {
-        self.backend.waker()
-    }
-
-    fn describe(&self) -> String {
-        self.backend.describe()
-    }
 }

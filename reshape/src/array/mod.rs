@@ -341,7 +341,7 @@ enum Part<'a> {
 }
 
 #[cfg(test)]
-mod bench;
+pub(crate) mod bench;
 #[cfg(test)]
 mod crashes;
 #[cfg(test)]

@@ -1,18 +1,14 @@
 //! Reshapes on the simulated device, with the power going at any operation.
 
-use std::io;
-use std::time::Duration;
-
-use kcopy::backend::sim::{Crash, DiskId, DiskOptions, Rng, SimBackend, SimWorld};
-use kcopy::backend::{Backend, Completion, Op, OpId, Rejected, Slot as BackendSlot, Wake};
+use kcopy::backend::sim::{Crash, DiskId, DiskOptions, Rng, SimWorld};
 use kcopy::engine::Config;
 use kcopy::pool::Pool;
-use kcopy::{BackendKind, Device, Errno, Sector, Sectors};
+use kcopy::{Device, Sector, Sectors};
 use proptest::prelude::*;
 
 use super::*;
-use crate::array::Source;
-use crate::array::{Age, Members, Mend};
+use crate::array::bench::numbered;
+use crate::array::{Age, Members, Mend, Source};
 use crate::assemble::{Assembly, Shapes, assemble};
 use crate::geometry::{Layout, Level, Shape};
 use crate::machine::State;
@@ -67,70 +63,14 @@ impl Case {
     }
 }
 
-/// Sector n of the content says n.
-fn content(sectors: u64) -> Vec<u8> {
-    (0..sectors)
-        .flat_map(|n| (0..64_u64).flat_map(move |word| (n * 64 + word + 1).to_le_bytes()))
-        .collect()
-}
-
 fn now() -> Timestamp {
     Timestamp::from_seconds(1_700_000_000)
-}
-
-/// A backend that takes so many operations, and then the power is gone: nothing more reaches a disk,
-/// nothing more comes back.
-#[derive(Debug)]
-struct Powered {
-    backend: SimBackend,
-    left: u64,
-}
-
-impl Backend for Powered {
-    fn kind(&self) -> BackendKind {
-        self.backend.kind()
-    }
-
-    fn attach(&mut self, slot: BackendSlot, device: &Device) -> Result<(), Errno> {
-        self.backend.attach(slot, device)
-    }
-
-    fn detach(&mut self, slot: BackendSlot) {
-        self.backend.detach(slot);
-    }
-
-    fn room(&self) -> usize {
-        self.backend.room()
-    }
-
-    fn submit(&mut self, id: OpId, op: Op) -> Result<(), Box<Rejected>> {
-        if self.left == 0 {
-            return Ok(());
-        }
-        self.left -= 1;
-        self.backend.submit(id, op)
-    }
-
-    fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion>) -> io::Result<()> {
-        if self.left == 0 {
-            return Err(io::Error::other("the power is gone"));
-        }
-        self.backend.wait(timeout, done)
-    }
-
-    fn waker(&self) -> Arc<dyn Wake> {
-        self.backend.waker()
-    }
-
-    fn describe(&self) -> String {
-        self.backend.describe()
-    }
 }
 
 /// A mover whose power goes after so many operations.
 fn powered(world: &SimWorld, operations: u64) -> Mover {
     let pool = Pool::new(2048).expect("memory");
-    let backend = Powered { backend: world.backend(), left: operations };
+    let backend = world.backend().without_power_after(operations);
     Mover::on(Box::new(backend), Box::new(world.clone()), pool, Config::default())
 }
 
@@ -190,7 +130,7 @@ fn make(case: &Case, seed: u64) -> (SimWorld, Vec<DiskId>, DiskId) {
     let array = Array::open(&assembly, &members.devices, &[]).expect("an array");
     // A shrink keeps what the smaller array has.
     let keep = case.geometry(1).sectors().get().min(array.sectors().get());
-    let source = Source::Memory(Arc::new(content(keep)));
+    let source = Source::Memory(Arc::new(numbered(keep)));
     array.write_from(&mut mover, Range::new(0, keep), &source, &mut |_| true).expect("filled");
     let devices: Vec<&Device> = members.devices.iter().collect();
     mover.flush(&devices).expect("flushed");
@@ -308,7 +248,7 @@ fn expect_content(case: &Case, world: &SimWorld, ids: &[DiskId], which: usize) {
     let keep = case.geometry(0).sectors().get().min(case.geometry(1).sectors().get());
     let (found, report) = array.read(&mut mover, Range::new(0, keep)).expect("read");
     assert_eq!(report.unreadable, []);
-    let wanted = content(keep);
+    let wanted = numbered(keep);
     let wrong = (0..keep).find(|n| {
         let at = usize::try_from(n * 512).expect("small");
         found[at..at + 512] != wanted[at..at + 512]

@@ -59,6 +59,18 @@ impl Report {
         None
     }
 
+    /// Counts a rule that was taken away; that `found`, made without it, broke nothing is a violation.
+    pub fn expect_missed(&mut self, what: &'static str, rule: &str, found: &Self) {
+        self.count(what, 1);
+        self.check(
+            || format!("mutant ({rule})"),
+            || match found.failures {
+                0 => Err(format!("nothing noticed that this rule is gone: {rule}")),
+                _ => Ok(()),
+            },
+        );
+    }
+
     /// Takes in another report.
     pub fn add(&mut self, other: Self) {
         other.counts.into_iter().for_each(|(what, count)| self.count(what, count));

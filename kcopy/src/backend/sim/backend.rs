@@ -9,7 +9,7 @@ use super::disk::{Data, DiskId, WriteEnd};
 use super::faults::{Effect, Target};
 use super::store::to_usize;
 use super::trace::{Event, OpKind, Phase};
-use super::{Schedule, SimWorld, State, Struck};
+use super::{Film, Schedule, SimWorld, Snapshot, State, Struck};
 use crate::backend::{
     Backend, BackendKind, Buffer, Completion, Op, OpId, Rejected, Slot, Wake, Window, ZeroMethod,
 };
@@ -32,6 +32,9 @@ pub struct SimBackend {
     strays: Vec<Completion>,
     bell: Arc<Bell>,
     threaded: bool,
+    /// Operations until the power goes, if it goes.
+    power: Option<u64>,
+    film: Option<Film>,
 }
 
 /// An operation in flight.
@@ -99,6 +102,8 @@ impl SimBackend {
             strays: Vec::new(),
             bell: Arc::default(),
             threaded: false,
+            power: None,
+            film: None,
         }
     }
 
@@ -109,6 +114,26 @@ impl SimBackend {
     pub fn threaded(mut self) -> Self {
         self.threaded = true;
         self
+    }
+
+    /// The machine's power goes with the `operations`-th operation: it and those before it may have
+    /// happened or not, as [`SimWorld::snapshot`] and [`super::Crash`] have it; later ones reach no
+    /// disk. No wait brings anything from then on, each is an error ([`crate::backend`], rule 7), so
+    /// that what runs on it ends as if it had been killed.
+    ///
+    /// [`SimWorld::crash`] does the same from outside; this is for runs that nobody interrupts.
+    #[must_use]
+    pub fn without_power_after(mut self, operations: u64) -> Self {
+        self.power = Some(operations);
+        self
+    }
+
+    /// Takes a picture of all disks now, and after every operation that changes one or makes
+    /// something durable, also where one wait brings several.
+    pub fn filmed(mut self) -> (Self, Film) {
+        let film = Film::of(&self.world);
+        self.film = Some(film.clone());
+        (self, film)
     }
 
     fn check_slot(&self, state: &mut State, id: OpId, device: Slot) -> Option<DiskId> {
@@ -149,6 +174,11 @@ impl SimBackend {
         let mut pending = self.pending.remove(index);
         let result = state.carry_out(&mut pending);
         state.log(&pending, Phase::Ended(result));
+        // Bytes reach a disk's cache, or its platter, when the operation ends.
+        let kind = OpKind::of(&pending.op);
+        if let Some(film) = self.film.as_ref().filter(|_| kind != OpKind::Read) {
+            film.take_picture(Snapshot { disks: state.disks.clone() });
+        }
         state.in_flight.retain(|other| other.op != pending.ticket);
         match pending.effect {
             Some(Effect::Twice) => {
@@ -485,6 +515,11 @@ impl Backend for SimBackend {
         if self.room() == 0 {
             return Err(Box::new(Rejected { op }));
         }
+        match &mut self.power {
+            Some(0) => return Ok(()),
+            Some(left) => *left -= 1,
+            None => {}
+        }
         let mut state = self.world.state();
         let disk = self.check_slot(&mut state, id, op.device());
         let (ticket, now) = (state.ops, state.now);
@@ -508,7 +543,7 @@ impl Backend for SimBackend {
     fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion>) -> io::Result<()> {
         let world = self.world.clone();
         let mut state = world.state();
-        if state.epoch != self.epoch {
+        if state.epoch != self.epoch || self.power == Some(0) {
             return Err(io::Error::other("the simulated machine lost its power"));
         }
         let woken = self.bell.take();

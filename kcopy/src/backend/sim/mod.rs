@@ -67,6 +67,7 @@ use std::time::Duration;
 mod backend;
 mod disk;
 mod faults;
+mod film;
 mod rng;
 mod store;
 #[cfg(test)]
@@ -76,6 +77,7 @@ mod trace;
 pub use backend::SimBackend;
 pub use disk::{DiskId, DiskOptions, DiskStats};
 pub use faults::{Effect, Fault};
+pub use film::Film;
 pub use rng::Rng;
 pub use store::Content;
 pub use trace::{Event, OpKind, Phase};

@@ -296,3 +296,39 @@ fn large_disks_cost_nothing() {
     assert_ne!(disk.read(1 << 59, 64), disk.read(1 << 58, 64));
     let _ = world.snapshot().after(Crash::KeepAll, 1);
 }
+
+#[test]
+fn without_power_nothing_reaches_a_disk_and_no_wait_ends() {
+    let mut rig = Rig::new(1, small());
+    rig.backend = rig.world.backend().without_power_after(2);
+    rig.backend.attach(Slot(3), &rig.disk.device()).unwrap();
+    rig.write(0, 1);
+    assert_eq!(rig.wait().len(), 1);
+    rig.write(2048, 2);
+    rig.write(4096, 3);
+    let mut done = Vec::new();
+    rig.backend.wait(None, &mut done).expect_err("the power is gone");
+    assert!(done.is_empty());
+    let after = rig.world.snapshot().after(Crash::KeepAll, 1).disk(rig.disk.id());
+    assert_eq!([after.read(0, 1), after.read(2048, 1), after.read(4096, 1)], [[1], [2], [0]]);
+}
+
+#[test]
+fn a_film_has_a_picture_of_every_change_and_every_flush() {
+    let mut rig = Rig::new(1, small());
+    let (backend, film) = rig.world.backend().filmed();
+    rig.backend = backend;
+    rig.backend.attach(Slot(3), &rig.disk.device()).unwrap();
+    rig.write(0, 1);
+    rig.settle();
+    rig.read(0, 512);
+    rig.settle();
+    rig.flush();
+    rig.settle();
+    rig.write(2048, 2);
+    // In flight: it may be kept, but no operation ended since the last picture.
+    let blocks: Vec<usize> = film.pictures().iter().map(Snapshot::volatile_blocks).collect();
+    assert_eq!(blocks, [0, 2, 0]);
+    rig.settle();
+    assert_eq!(film.pictures().len(), 4);
+}

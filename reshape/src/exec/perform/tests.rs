@@ -7,6 +7,7 @@ use kcopy::backend::sim::{DiskOptions, SimDisk, SimWorld};
 use kcopy::{Sector, Sectors};
 
 use super::*;
+use crate::array::bench::numbered;
 use crate::array::create::{Blank, Content, CreatePlan, NewBitmap, Seat, Wanted};
 use crate::array::{Array, Mend, Range, Source, film};
 use crate::geometry::Layout;
@@ -91,13 +92,6 @@ impl Bench {
     }
 }
 
-/// Sector n of the content says n.
-fn content(sectors: u64) -> Vec<u8> {
-    (0..sectors)
-        .flat_map(|n| (0..64_u64).flat_map(move |word| (n * 64 + word + 1).to_le_bytes()))
-        .collect()
-}
-
 /// Fills the array, changes it, looks what became of it; the refusal of the planner, if it is one.
 fn run(case: &Case) -> Result<(), String> {
     let mut bench = Bench::new(case);
@@ -108,7 +102,7 @@ fn run(case: &Case) -> Result<(), String> {
         Some(WantedSize::Is(sectors)) => sectors.get(),
         Some(WantedSize::Max) | None => size,
     };
-    let source = Source::Memory(Arc::new(content(size)));
+    let source = Source::Memory(Arc::new(numbered(size)));
     array
         .write_from(&mut bench.mover, Range::new(0, size), &source, &mut |_| true)
         .expect("filled");
@@ -151,7 +145,7 @@ fn check(bench: &mut Bench, case: &Case, plan: &Plan, kept: u64) {
     let kept = kept.min(array.sectors().get());
     let (found, report) = array.read(&mut bench.mover, Range::new(0, kept)).expect("read");
     assert_eq!(report.unreadable, []);
-    let wanted = content(kept);
+    let wanted = numbered(kept);
     let wrong = (0..kept).find(|n| {
         let at = usize::try_from(n * 512).expect("small");
         found[at..at + 512] != wanted[at..at + 512]
