@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use kcopy::{Device, Extent, Job, Priority};
 
-use crate::assemble::{Assembly, Candidate, MemberState, after_the_end, was_elsewhere};
+use crate::assemble::{
+    Assembly, Candidate, MemberState, after_the_end, size_after, turned, was_elsewhere,
+};
 use crate::metadata::{Bitmap, DoesNotFit, Features, Misplaced, Role, Superblock, Timestamp, Uuid};
 use crate::mover::{MoveError, Mover, Supply, check_written};
 use crate::units::Slot;
@@ -345,8 +347,9 @@ fn adopt(freshest: &Superblock, own: &Superblock, member: bool) -> Result<Superb
         // What stands on a spare only, nobody has agreed to.
         (None, None) if own.role() == Role::Journal => return Ok(own.clone()),
         (None, None) if member && own.events() >= freshest.events() => return Ok(own.clone()),
-        (Some(newest), Some(mut reshape)) => {
-            let mut own = own.clone();
+        (Some(newest), Some(reshape)) => {
+            let mut own = turned(own, freshest).unwrap_or_else(|| own.clone());
+            let mut reshape = own.reshape().unwrap_or(reshape);
             reshape.position = newest.position;
             own.set_reshape(&reshape)?;
             return Ok(own);
@@ -365,7 +368,7 @@ fn adopt(freshest: &Superblock, own: &Superblock, member: bool) -> Result<Superb
             adopted.set_device_uuid(own.device_uuid());
             adopted.set_device_flags(own.device_flags());
             adopted.set_data_offset(own.data_offset());
-            adopted.set_data_size(own.data_size());
+            adopted.set_data_size(size_after(&Superblock::V1(own.clone()), freshest));
             adopted.set_bad_blocks(own.bad_blocks());
             let of_device = Features::BAD_BLOCKS | Features::REPLACEMENT;
             let own_features = own.features() & of_device;

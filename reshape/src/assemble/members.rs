@@ -3,7 +3,7 @@
 use kcopy::Sector;
 
 use super::Candidate;
-use crate::geometry::{Geometry, Layout, Level, Shape};
+use crate::geometry::{Geometry, Layout, Level, Raid0Layout, Shape, Takeover, takeover};
 use crate::metadata::{DeviceState, Direction, Features, Reshape, Role, Superblock};
 use crate::units::{MemberSector, Slot};
 
@@ -79,7 +79,8 @@ pub(super) fn members(candidates: &[Candidate], freshest: &Superblock) -> Vec<Me
 }
 
 fn member(index: usize, candidate: &Candidate, freshest: &Superblock) -> Member {
-    let superblock = &candidate.superblock;
+    let turned = turned(&candidate.superblock, freshest);
+    let superblock = turned.as_ref().unwrap_or(&candidate.superblock);
     let state_and_slot = state(superblock, freshest);
     let (state, slot) = state_and_slot;
     let data_offset = superblock.data_offset();
@@ -159,7 +160,9 @@ fn recovering(superblock: &Superblock, freshest: &Superblock, slot: Slot) -> Opt
 pub(crate) fn was_elsewhere(superblock: &Superblock, freshest: &Superblock, slot: Slot) -> bool {
     let complete = match (superblock, freshest.reshape()) {
         (Superblock::V0(_), None) => true,
-        (Superblock::V0(_) | Superblock::V1(_), _) => before_the_append(superblock, freshest),
+        (Superblock::V0(_) | Superblock::V1(_), _) => {
+            before_the_append(superblock, freshest) || keeps_its_data(superblock, freshest, slot)
+        }
     };
     let before = freshest.reshape().and_then(|reshape| reshape.raid_disks_old());
     superblock.role() != Role::Active(slot)
@@ -231,6 +234,8 @@ fn is_of_the_same_array(superblock: &Superblock, freshest: &Superblock) -> bool 
         || after_the_end(superblock, freshest)
         || before_the_append(superblock, freshest)
         || between_the_ends(superblock, freshest)
+        || before_the_mirrors_changed(superblock, freshest)
+        || taken_over(superblock, freshest).is_some()
 }
 
 /// Whether a superblock one event behind says that a reshape is over, and still names its old chunk and
@@ -244,6 +249,79 @@ fn between_the_ends(superblock: &Superblock, freshest: &Superblock) -> bool {
     let is_old = |superblock: &Superblock| matches!(superblock, Superblock::V0(_));
     let (known, level) = (facts(superblock), facts(superblock).0);
     level.is_some() && known == facts(freshest) && known.3.is_none() && is_old(superblock)
+}
+
+/// What a superblock one event behind says once it records, too, that its reshape was turned around: the
+/// power went while that was recorded. `None` if it was not turned.
+pub(crate) fn turned(superblock: &Superblock, freshest: &Superblock) -> Option<Superblock> {
+    let (mut before, after) = (superblock.reshape()?, freshest.reshape()?);
+    if superblock.events() >= freshest.events() || before.direction == after.direction {
+        return None;
+    }
+    let mut turned = superblock.clone();
+    before.position = after.position;
+    turned.set_reshape(&before).ok()?;
+    turned.revert_reshape().ok()?;
+    same_array(&turned, freshest).then_some(turned)
+}
+
+/// Whether a superblock one event behind is that of a RAID1 with another number of mirrors: each of them
+/// has everything.
+fn before_the_mirrors_changed(superblock: &Superblock, freshest: &Superblock) -> bool {
+    let is_mirror = |superblock: &Superblock| {
+        superblock.level() == Some(Level::Raid1) && superblock.reshape().is_none()
+    };
+    is_mirror(superblock) && is_mirror(freshest) && superblock.events() < freshest.events()
+}
+
+/// The takeover by which the array that a superblock one event behind describes became what the freshest
+/// does, if it was one: the power went while it was recorded, and no sector was moved.
+pub(super) fn taken_over(superblock: &Superblock, freshest: &Superblock) -> Option<Takeover> {
+    let moves = superblock.reshape().is_some() || freshest.reshape().is_some();
+    if moves || superblock.events() >= freshest.events() {
+        return None;
+    }
+    let (from, to) = (superblock.level()?, freshest.level()?);
+    let component = match from {
+        Level::Raid0 => superblock.data_size(),
+        Level::Linear
+        | Level::Raid1
+        | Level::Raid4
+        | Level::Raid5
+        | Level::Raid6
+        | Level::Raid10 => superblock.component_size(),
+    };
+    let disks = superblock.raid_disks();
+    let layout = match from {
+        Level::Raid0 => Layout::Raid0(Raid0Layout::Unspecified),
+        level => Layout::from_md(level, superblock.layout()).ok()?,
+    };
+    let sizes = vec![component; usize::try_from(disks).ok().filter(|disks| *disks <= MOST)?];
+    let before = Geometry::new(&Shape {
+        level: from,
+        layout,
+        chunk: superblock.chunk(),
+        raid_disks: disks,
+        component,
+        member_sizes: if from == Level::Raid0 { &sizes } else { &[] },
+    });
+    let taken = takeover(&before.ok()?, to).ok()?;
+    let (layout, now) = (taken.geometry.layout().to_md(), &taken.geometry);
+    let same = (layout == freshest.layout() || to == Level::Raid0)
+        && now.chunk() == freshest.chunk()
+        && now.raid_disks() == freshest.raid_disks();
+    same.then_some(taken)
+}
+
+/// Members that an array can have: descriptors of 0.90 and roles of 1.x are fewer.
+const MOST: usize = 4096;
+
+/// Whether a superblock one event behind is that of a member which a takeover put into `slot`, with all
+/// it holds.
+fn keeps_its_data(superblock: &Superblock, freshest: &Superblock, slot: Slot) -> bool {
+    let Role::Active(before) = superblock.role() else { return false };
+    let Some(taken) = taken_over(superblock, freshest) else { return false };
+    taken.members.slot_after(before, superblock.raid_disks()) == Some(slot)
 }
 
 /// Whether a superblock one event behind is that of a linear array without the member that the

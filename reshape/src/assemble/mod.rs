@@ -24,7 +24,7 @@ use crate::metadata::{ArrayName, Features, Reshape, Resync, Superblock, Timestam
 use crate::units::Slot;
 
 pub use members::{Member, MemberState};
-pub(crate) use members::{after_the_end, was_elsewhere};
+pub(crate) use members::{after_the_end, turned, was_elsewhere};
 pub use state::{State, WhyNot, WhyNotWrite};
 
 /// A device with the superblock that was found on it.
@@ -270,11 +270,12 @@ fn freshest(candidates: &[Candidate]) -> usize {
             best = index;
         }
     }
-    // The end of a shrink may be recorded on those only that leave by it: they are spares then.
+    // The end of a shrink, or a takeover, may be recorded on those only that leave by it: they are spares then.
     let ended = |candidate: &Candidate| {
         candidates.get(best).is_some_and(|known| {
             let (known, later) = (&known.superblock, &candidate.superblock);
-            later.events() == known.events().saturating_add(1) && after_the_end(known, later)
+            later.events() == known.events().saturating_add(1)
+                && (after_the_end(known, later) || members::taken_over(known, later).is_some())
         })
     };
     candidates.iter().position(ended).unwrap_or(best)
@@ -305,7 +306,7 @@ fn shapes(
             let whole = shape(layout, superblock.chunk(), disks, level, &[])?;
             return Ok((layout, Shapes::Whole(whole)));
         }
-        let Some(sizes) = member_sizes(disks, candidates, members) else {
+        let Some(sizes) = member_sizes(superblock, candidates, members) else {
             return Ok((layout, Shapes::Unknown));
         };
         let whole = shape(layout, superblock.chunk(), disks, level, &sizes)?;
@@ -324,14 +325,28 @@ fn shapes(
     Ok((layout, Shapes::Moving { old, new, reshape }))
 }
 
-/// `data_size` of the member in each slot, if all are there.
-fn member_sizes(disks: u32, candidates: &[Candidate], members: &[Member]) -> Option<Vec<Sectors>> {
+/// `data_size` as a superblock has it, or will have it when it says what the freshest does.
+pub(crate) fn size_after(superblock: &Superblock, freshest: &Superblock) -> Sectors {
+    match members::taken_over(superblock, freshest) {
+        Some(taken) if taken.geometry.level() == Level::Raid0 => superblock.component_size(),
+        Some(_) | None => superblock.data_size(),
+    }
+}
+
+/// `data_size` of the member in each slot, if all are there; of one that does not know yet that the array
+/// was taken over, what it will be.
+fn member_sizes(
+    freshest: &Superblock,
+    candidates: &[Candidate],
+    members: &[Member],
+) -> Option<Vec<Sectors>> {
+    let disks = freshest.raid_disks();
     (0..disks)
         .map(|slot| {
             let here =
                 |member: &&Member| member.slot == Some(Slot::new(slot)) && member.is_usable();
             let member = members.iter().find(here)?;
-            candidates.get(member.candidate).map(|c| c.superblock.data_size())
+            candidates.get(member.candidate).map(|c| size_after(&c.superblock, freshest))
         })
         .collect()
 }

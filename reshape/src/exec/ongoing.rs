@@ -12,13 +12,14 @@ use super::{ExecError, Executor, Options, Progress, Restripe};
 use crate::array::{
     Age, Array, ArrayError, Backup, DeviceReader, Members, NoBackup, Record, View, is_absent,
 };
-use crate::assemble::{Assembly, Shapes, assemble};
+use crate::assemble::{Assembly, MemberState, Shapes, assemble};
 use crate::machine::{Span, State};
 use crate::metadata::{
-    BackupHeader, Direction, Reshape, Section, Timestamp, backup, backup_on_spare,
+    BackupHeader, Direction, DoesNotFit, Reshape, Role, Section, Superblock, Timestamp, backup,
+    backup_on_spare,
 };
 use crate::mover::Mover;
-use crate::units::ArraySector;
+use crate::units::{ArraySector, Slot};
 
 /// Array sectors of old stripes that are looked at in one go.
 const LOOK: u64 = 8192;
@@ -355,7 +356,8 @@ impl Ongoing {
     /// What they cannot say.
     pub fn check_revert(&self) -> Result<(), ExecError> {
         self.way_back()?;
-        self.turned(ArraySector::new(0)).map(|_| ())
+        self.fills()?;
+        self.turned(ArraySector::new(0))
     }
 
     /// Whether the way back needs a place for a backup.
@@ -402,16 +404,14 @@ impl Ongoing {
             self = self.reread(mover)?;
         }
         let position = ArraySector::new(self.position().get().min(back.track.total));
-        let turned = self.turned(position)?;
-        let mut turned = turned.into_iter();
+        let leaving = self.fills()?;
+        self.turned(position)?;
         self.record.commit(mover, clock(), |superblock| {
-            if let Some(next) = turned.next() {
-                let (events, time) = (superblock.events(), superblock.update_time());
-                *superblock = next;
-                superblock.set_events(events);
-                superblock.set_update_time(time)?;
-            }
-            Ok(())
+            // All of them can: that was seen a moment ago.
+            let value = position.get().into();
+            let misfit = DoesNotFit { field: "reshape_position", version: "any", value };
+            turn_around(superblock, position).map_err(|_| misfit)?;
+            leaving.iter().try_for_each(|(number, _)| superblock.set_role(*number, Role::Spare))
         })?;
         Ok((self.reread(mover)?, Turned::At(position)))
     }
@@ -428,25 +428,45 @@ impl Ongoing {
         track.position(turn.unwrap_or(track.total))
     }
 
-    /// The superblocks of the reshape turned around at `position`.
-    fn turned(&self, position: ArraySector) -> Result<Vec<crate::metadata::Superblock>, ExecError> {
-        let mut turned = Vec::with_capacity(self.record.entries().len());
-        for entry in self.record.entries() {
-            let mut superblock = entry.superblock.clone();
-            if let Some(mut reshape) = superblock.reshape() {
-                reshape.position = position;
-                superblock.set_reshape(&reshape).map_err(crate::array::RecordError::from)?;
-            }
-            superblock.revert_reshape()?;
-            turned.push(superblock);
+    /// Whether every superblock can say that the reshape is turned around at `position`.
+    fn turned(&self, position: ArraySector) -> Result<(), ExecError> {
+        let mut superblocks = self.record.entries().iter().map(|entry| entry.superblock.clone());
+        superblocks.try_for_each(|mut superblock| turn_around(&mut superblock, position))
+    }
+
+    /// Members that fill a slot of the old array, by number and slot: what they missed before the reshape
+    /// they get on its way only, and on the way back not at all. They leave when it turns around.
+    fn fills(&self) -> Result<Vec<(u32, Slot)>, ExecError> {
+        let members = self.assembly.members.iter();
+        let fills = members.filter_map(|member| {
+            let slot = member.slot.filter(|slot| slot.get() < self.restripe.old.raid_disks())?;
+            let number = self.members.candidates.get(member.candidate)?.superblock.dev_number();
+            matches!(member.state, MemberState::Recovering { .. }).then_some((number, slot))
+        });
+        let fills: Vec<(u32, Slot)> = fills.collect();
+        let enough = |view: &View| {
+            let stays = |slot: Slot| !fills.iter().any(|(_, leaving)| *leaving == slot);
+            view.geometry().enough(|slot| view.leg(slot).is_some() && stays(slot))
+        };
+        if enough(&self.old) && enough(&self.new) {
+            return Ok(fills);
         }
-        Ok(turned)
+        Err(ExecError::TooManyFailed { slots: fills.into_iter().map(|(_, slot)| slot).collect() })
     }
 
     /// The paths of the members, in the order in which they were given.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.members.devices.iter().map(Device::path)
     }
+}
+
+/// Makes a superblock say that its reshape goes back from `position`.
+fn turn_around(superblock: &mut Superblock, position: ArraySector) -> Result<(), ExecError> {
+    if let Some(mut reshape) = superblock.reshape() {
+        reshape.position = position;
+        superblock.set_reshape(&reshape).map_err(crate::array::RecordError::from)?;
+    }
+    Ok(superblock.revert_reshape()?)
 }
 
 /// Whether a backup says that nothing was overwritten, and no row contradicts it: it has a valid header

@@ -45,6 +45,11 @@ pub(super) fn restore(
             let end = ArraySector::new(start.get().saturating_add(len));
             let (near, far) = (track.distance(start)?, track.distance(end)?);
             let (near, far) = (near.min(far), near.max(far));
+            // One that was saved before the reshape turned around may end where it cannot stand any more.
+            let far = match far < track.total {
+                true => from + far.saturating_sub(from) / track.unit * track.unit,
+                false => track.total,
+            };
             (near <= from && from < far).then_some((far, *at, start))
         });
         let Some((far, at, start)) = next else { return Ok(position) };

@@ -1,71 +1,171 @@
 //! Backups that are missing, torn, foreign or stale: named and refused, and nothing is written; a file
 //! system without room: told before anything is changed.
 
-use kcopy::Errno;
 use kcopy::backend::sim::{Crash, DiskId, Effect, Fault, OpKind, Schedule, SimWorld, Snapshot};
+use kcopy::{Errno, Sectors};
 use reshape::geometry::Level;
-use reshape::metadata::{BackupHeader, Timestamp};
+use reshape::metadata::{BackupHeader, Section, Timestamp};
 use reshape::plan::Mode;
 
 use super::bench::Bench;
 use super::case::{Case, all};
+use super::crash::Subject;
 use super::power::{film, mover};
 use crate::sim::report::Report;
 
-/// What is done to a backup, and what has to be said then.
-type Damage = (&'static str, fn(&SimWorld, DiskId), &'static str);
-
-const DAMAGES: [Damage; 7] = [
-    ("missing", wipe, "no usable backup"),
-    ("without a header", |world, file| world.disk(file).write(0, &[0; 512]), "no usable backup"),
-    ("a header that is torn", |world, file| flip(world, file, 40), "no usable backup"),
-    ("data that is torn", tear, "is damaged: its crc32c"),
-    ("of another array", |world, file| edit(world, file, |h| h.set_uuid[3] ^= 1), "another array"),
-    (
-        "of another time",
-        |world, file| edit(world, file, |h| h.mtime = Timestamp::from_seconds(1_600_000_000)),
-        "s before the superblocks",
-    ),
-    (
-        "of an earlier place",
-        |world, file| {
-            edit(world, file, |header| {
-                header.first.length = kcopy::Sectors::ZERO;
-                header.second = None;
-                header.ours = None;
-            });
-        },
-        "nothing that is still needed",
-    ),
-];
-
-fn wipe(world: &SimWorld, file: DiskId) {
-    let disk = world.disk(file);
-    disk.write(0, &vec![0; disk.bytes().len()]);
+/// What is wrong with a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// It is empty.
+    Missing,
+    /// There is no header.
+    Headless,
+    /// The header was torn.
+    HeaderTorn,
+    /// What it holds was torn.
+    DataTorn,
+    /// It is of another array.
+    Foreign,
+    /// It is of another time.
+    Stale,
+    /// It holds what is not needed any more.
+    Earlier,
+    /// It is what an earlier run left at its end.
+    EarlierRun,
 }
 
-/// The first sector of whatever it holds.
-fn tear(world: &SimWorld, file: DiskId) {
-    let header = BackupHeader::parse(&world.disk(file).read(0, 512)).expect("a header");
-    let first = header.data_at.get() * 512;
-    for (section, at) in [(Some(header.first), 0), (header.second, header.unit.get() * 512)] {
-        if section.is_some_and(|section| section.length.get() > 0) {
-            flip(world, file, first + at);
+/// Where a header is: the disk, and its first byte.
+type Place = (DiskId, u64);
+
+impl Damage {
+    /// Every kind.
+    pub const ALL: [Self; 8] = [
+        Self::Missing,
+        Self::Headless,
+        Self::HeaderTorn,
+        Self::DataTorn,
+        Self::Foreign,
+        Self::Stale,
+        Self::Earlier,
+        Self::EarlierRun,
+    ];
+
+    /// What has to be said where the backup is needed.
+    fn says(self) -> &'static str {
+        match self {
+            Self::Missing | Self::Headless | Self::HeaderTorn => "no usable backup",
+            Self::DataTorn => "is damaged: its crc32c",
+            Self::Foreign => "another array",
+            Self::Stale | Self::EarlierRun => "s before the superblocks",
+            Self::Earlier => "nothing that is still needed",
+        }
+    }
+
+    fn strike(self, world: &SimWorld, place: Place) {
+        let (disk, at) = (world.disk(place.0), place.1);
+        match self {
+            Self::Missing if at == 0 => disk.write(0, &vec![0; disk.bytes().len()]),
+            Self::Missing | Self::Headless => disk.write(at, &[0; 512]),
+            Self::HeaderTorn => flip(world, place.0, at + 40),
+            Self::DataTorn => tear(world, place),
+            Self::Foreign => edit(world, place, |header| header.set_uuid[3] ^= 1),
+            Self::Stale => edit(world, place, |h| h.mtime = Timestamp::from_seconds(LONG_AGO)),
+            Self::Earlier => edit(world, place, |header| {
+                header.first.length = Sectors::ZERO;
+                header.second = None;
+                header.ours = None;
+            }),
+            Self::EarlierRun => edit(world, place, |header| {
+                header.mtime = Timestamp::from_seconds(LONG_AGO);
+                header.first.length = Sectors::ZERO;
+                header.second =
+                    header.second.map(|second| Section { length: Sectors::ZERO, ..second });
+            }),
         }
     }
 }
 
-fn flip(world: &SimWorld, file: DiskId, at: u64) {
-    let disk = world.disk(file);
+/// A time long before that of the simulated superblocks.
+const LONG_AGO: u64 = 1_600_000_000;
+
+/// The first sector of whatever it holds.
+fn tear(world: &SimWorld, (disk, at): Place) {
+    let Some(header) = header(world, (disk, at)) else { return };
+    let first = header.data_at.get() * 512;
+    for (section, at) in [(Some(header.first), 0), (header.second, header.unit.get() * 512)] {
+        if section.is_some_and(|section| section.length.get() > 0) {
+            flip(world, disk, first + at);
+        }
+    }
+}
+
+fn flip(world: &SimWorld, disk: DiskId, at: u64) {
+    let disk = world.disk(disk);
     let byte = disk.read(at, 1)[0];
     disk.write(at, &[byte ^ 0x10]);
 }
 
-fn edit(world: &SimWorld, file: DiskId, change: impl FnOnce(&mut BackupHeader)) {
-    let disk = world.disk(file);
-    let mut header = BackupHeader::parse(&disk.read(0, 512)).expect("a header");
+fn header(world: &SimWorld, (disk, at): Place) -> Option<BackupHeader> {
+    BackupHeader::parse(&world.disk(disk).read(at, 512)).ok()
+}
+
+fn edit(world: &SimWorld, place: Place, change: impl FnOnce(&mut BackupHeader)) {
+    let Some(mut header) = header(world, place) else { return };
     change(&mut header);
-    disk.write(0, &header.to_bytes());
+    world.disk(place.0).write(place.1, &header.to_bytes());
+}
+
+/// Where the headers of a bench's backups are: in the file, or at the end of what is used of new members.
+fn places(bench: &Bench, world: &SimWorld) -> Vec<Place> {
+    let [near, far] = bench.headers_on_spares().map(|sector| sector * 512);
+    let added = bench.case.added().into_iter().map(|(number, _)| DiskId(number));
+    let spares = added.flat_map(|disk| [(disk, near), (disk, far)]);
+    let all = spares.chain([(file(bench), 0)]);
+    all.filter(|place| header(world, *place).is_some()).collect()
+}
+
+/// The backup is damaged in a state that a loss of power left. Where the reshape goes on all the same, because
+/// the backup is not needed, everything is right; where it does not, nothing was written, and with the right
+/// backup it goes on.
+pub(super) fn damaged(bench: &Bench, world: &SimWorld, damage: Damage) -> Result<(), String> {
+    let right = bytes(world, bench);
+    // On a spare, what is not needed any more may be overwritten by now.
+    if damage != Damage::DataTorn || bench.holds_backup(world, &mut mover(world)) {
+        places(bench, world).into_iter().for_each(|place| damage.strike(world, place));
+    }
+    judge(bench, world, &right)
+}
+
+/// What the backup holds cannot be read for now.
+pub(super) fn unreadable(bench: &Bench, world: &SimWorld) -> Result<(), String> {
+    let right = bytes(world, bench);
+    for place in places(bench, world) {
+        let Some(header) = header(world, place) else { continue };
+        let from = header.data_at.get() * 512;
+        let to = from + 2 * header.unit.get().max(1) * 512;
+        let fault = Fault::new(Effect::Error(Errno::IO)).kind(OpKind::Read);
+        world.inject(fault.on(place.0).within(from..to));
+    }
+    let result = judge(bench, world, &right);
+    world.clear_faults();
+    result
+}
+
+/// Goes on, and is right; or does not, and is as it was.
+fn judge(bench: &Bench, world: &SimWorld, right: &[Vec<u8>]) -> Result<(), String> {
+    let before = bytes(world, bench);
+    let went_on = bench.go_on(world, &mut mover(world), &[]);
+    world.clear_faults();
+    if let Err(error) = went_on {
+        if bytes(world, bench) != before {
+            return Err(format!("something was written before it was refused: {error}"));
+        }
+        for (disk, bytes) in (0..).map(DiskId).zip(right) {
+            world.disk(disk).write(0, bytes);
+        }
+        bench.go_on(world, &mut mover(world), &[])?;
+    }
+    bench.check(world, &mut mover(world), &[], &[])
 }
 
 /// Reshapes with a backup file, some of them degraded.
@@ -84,8 +184,8 @@ pub fn everything() -> Report {
         let bench = Bench::new(&case, None);
         let Some(moments) = report.check(|| case.to_string(), || needed(&bench)) else { continue };
         for (number, frame) in moments.iter().enumerate() {
-            for damage in DAMAGES {
-                let id = || format!("{case}, moment {number}, a backup {}", damage.0);
+            for damage in Damage::ALL {
+                let id = || format!("{case}, moment {number}, a backup that is {damage:?}");
                 report.check(id, || refused(&bench, frame, damage));
                 report.count("backups refused", 1);
             }
@@ -124,15 +224,16 @@ fn bytes(world: &SimWorld, bench: &Bench) -> Vec<Vec<u8>> {
 }
 
 /// The damaged backup is refused and nothing is written; with the right one it goes on.
-fn refused(bench: &Bench, frame: &Snapshot, (_, damage, says): Damage) -> Result<(), String> {
+fn refused(bench: &Bench, frame: &Snapshot, damage: Damage) -> Result<(), String> {
     let world = frame.after(Crash::KeepAll, 1);
     let file = file(bench);
     let right = world.disk(file).bytes();
-    damage(&world, file);
+    damage.strike(&world, (file, 0));
     let before = bytes(&world, bench);
     let Err(error) = bench.go_on(&world, &mut mover(&world), &[]) else {
         return Err("it was believed".into());
     };
+    let says = damage.says();
     if !error.contains(says) {
         return Err(format!("{says:?} is not said: {error}"));
     }

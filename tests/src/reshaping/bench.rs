@@ -1,10 +1,14 @@
 //! The disks of a case, and what is done with them: beginning, going on, looking at the result.
 
+use std::fmt;
+
 use kcopy::backend::sim::{DiskId, DiskOptions, SimWorld};
 use kcopy::{Device, Sector, Sectors};
 use reshape::array::{Age, Members, Record};
 use reshape::assemble::{Assembly, Shapes, assemble};
-use reshape::exec::{BackupFile, BackupVerdict, Mutation, Ongoing, Options, Trust, begin};
+use reshape::exec::{
+    BackupFile, BackupVerdict, Mutation, Ongoing, Options, Restripe, Trust, Turned, begin,
+};
 use reshape::machine::State;
 use reshape::metadata::{
     ArrayName, DeviceFlags, Features, NewArray, NewDevice, Placement, Resync, Role, Timestamp,
@@ -15,11 +19,14 @@ use reshape::plan::Mode;
 use reshape::units::Slot;
 
 use super::case::Case;
+use super::crash::Subject;
 use super::image;
 
 /// Where the data begins, and how much room is left behind it.
 const DATA: u64 = 160;
 const TAIL: u64 = 160;
+/// Room for a backup file, in bytes.
+const LEAST: u64 = 1 << 17;
 
 /// A rule that is taken away.
 pub type Rule = Option<Mutation>;
@@ -30,15 +37,26 @@ pub struct Bench {
     /// The case.
     pub case: Case,
     rule: Rule,
-    /// What each member of the new array has to hold.
-    wanted: Vec<Vec<u8>>,
+    /// What each member of the old and of the new array has to hold.
+    wanted: (Vec<Vec<u8>>, Vec<Vec<u8>>),
 }
 
-fn now() -> Timestamp {
+/// What became of an attempt to turn around.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It went all the way back.
+    Back,
+    /// It could only be finished, or was not begun yet.
+    Ended,
+    /// The superblocks cannot say it.
+    Refused(String),
+}
+
+pub(super) fn now() -> Timestamp {
     Timestamp::from_seconds(1_700_000_000)
 }
 
-fn text(error: impl std::fmt::Display) -> String {
+pub(super) fn text(error: impl fmt::Display) -> String {
     error.to_string()
 }
 
@@ -47,34 +65,9 @@ impl Bench {
     pub fn new(case: &Case, rule: Rule) -> Self {
         let (old, new) = (case.before(), case.after());
         let keep = old.sectors().get().min(new.sectors().get());
-        let wanted = image::members(&new, &image::content(keep));
+        let content = image::content(keep);
+        let wanted = (image::members(&old, &content), image::members(&new, &content));
         Self { case: case.clone(), rule, wanted }
-    }
-
-    /// The disks before the reshape: members, disks that are added, and last the backup file.
-    pub fn world(&self, seed: u64) -> SimWorld {
-        let (case, world) = (&self.case, SimWorld::new(seed));
-        let old = case.before();
-        let keep = old.sectors().get().min(case.after().sectors().get());
-        let images = image::members(&old, &image::content(keep));
-        let size = Sectors::new(DATA + case.rows() + TAIL);
-        let placement = placement(case.rows());
-        let array = array(case);
-        for slot in 0..case.slots() {
-            let options = DiskOptions::new(size.get() * kcopy::SECTOR_SIZE);
-            let disk = world.add_disk(options.blocks(case.block, 4096));
-            let uuid = Uuid([u8::try_from(slot).expect("few") + 1; 16]);
-            let superblock = array.superblock(slot, &placement, uuid).expect("fits");
-            disk.write(superblock.at().get() * kcopy::SECTOR_SIZE, &superblock.to_bytes());
-            let index = usize::try_from(slot).expect("few");
-            if let Some(image) = images.get(index).filter(|_| case.fill != Some(slot)) {
-                disk.write(DATA * kcopy::SECTOR_SIZE, image);
-            }
-        }
-        let room = (8 + 2 * self.section().get()) * kcopy::SECTOR_SIZE;
-        world.add_disk(DiskOptions::new(room).file(room));
-        world.silence_trace();
-        world
     }
 
     /// The backup file.
@@ -87,22 +80,6 @@ impl Bench {
         let there = |slot: &u32| self.case.missing != Some(*slot) && !lost.contains(slot);
         let slots = (0..self.case.slots()).filter(there);
         slots.map(|slot| world.disk(DiskId(slot)).device()).collect()
-    }
-
-    /// Goes on with whatever the members record; begins the reshape if nothing is recorded yet.
-    ///
-    /// # Errors
-    ///
-    /// Why it does not go on.
-    pub fn go_on(&self, world: &SimWorld, mover: &mut Mover, lost: &[u32]) -> Result<(), String> {
-        let (assembly, members) = read(mover, self.devices(world, lost))?;
-        if matches!(assembly.shapes, Shapes::Moving { .. }) {
-            return self.resume(world, mover, (assembly, members));
-        }
-        if self.is_done(&assembly) {
-            return Ok(());
-        }
-        self.start(world, mover, (&assembly, &members))
     }
 
     fn is_done(&self, assembly: &Assembly) -> bool {
@@ -153,7 +130,7 @@ impl Bench {
         let uuid = assembly.uuid_on_disk;
         match self.case.mode {
             Mode::DataOffset => Ok(None),
-            Mode::BackupFile => self.file_of(world, mover, uuid).map(Some),
+            Mode::BackupFile => self.file_of(world, mover, uuid, &restripe).map(Some),
             Mode::BackupOnSpares => {
                 let entry = |(number, _): &(u32, Slot)| record.entry(*number);
                 let added = self.case.added();
@@ -163,7 +140,7 @@ impl Bench {
                     .map(|entry| (entry.device.clone(), entry.superblock.data_offset()))
                     .collect();
                 if spares.is_empty() {
-                    return self.file_of(world, mover, uuid).map(Some);
+                    return self.file_of(world, mover, uuid, &restripe).map(Some);
                 }
                 let room = restripe.critical_section();
                 let component = restripe.old.component();
@@ -178,13 +155,14 @@ impl Bench {
         world: &SimWorld,
         mover: &mut Mover,
         uuid: [u8; 16],
+        restripe: &Restripe,
     ) -> Result<BackupFile, String> {
-        BackupFile::create(mover, self.file(world), uuid, self.section(), now()).map_err(text)
+        let section = self.section(restripe);
+        BackupFile::create(mover, self.file(world), uuid, section, now()).map_err(text)
     }
 
     /// Sectors of a section of the backup file.
-    fn section(&self) -> Sectors {
-        let restripe = self.case.restripe();
+    fn section(&self, restripe: &Restripe) -> Sectors {
         let whole = restripe.section().unwrap_or(Sectors::ZERO);
         let stripes = |count: u64| Sectors::new(count * restripe.whole_stripes());
         self.case.section.map_or(whole, |count| stripes(count).min(whole))
@@ -197,17 +175,31 @@ impl Bench {
         mover: &mut Mover,
         (assembly, members): (Assembly, Members),
     ) -> Result<(), String> {
-        let mut ongoing = Ongoing::new(assembly, members).map_err(text)?;
+        let ongoing = Ongoing::new(assembly, members).map_err(text)?;
+        let ongoing = self.prepared(world, mover, ongoing)?;
+        self.run_on(world, mover, ongoing)
+    }
+
+    /// On the ground on which it may go on.
+    fn prepared(
+        &self,
+        world: &SimWorld,
+        mover: &mut Mover,
+        mut ongoing: Ongoing,
+    ) -> Result<Ongoing, String> {
         ongoing.break_rule(self.rule);
         let verdicts = ongoing.backups(mover, Some(&self.file(world)), Age::Checked);
-        let (ongoing, _) =
-            ongoing.prepare(mover, &verdicts, Trust::Evidence, now()).map_err(|error| {
-                let verdicts: Vec<String> = verdicts.iter().map(verdict).collect();
-                format!("{error}; backups: {}", verdicts.join("; "))
-            })?;
+        let prepared = ongoing.prepare(mover, &verdicts, Trust::Evidence, now());
+        prepared.map(|(ongoing, _)| ongoing).map_err(|error| {
+            let verdicts: Vec<String> = verdicts.iter().map(verdict).collect();
+            format!("{error}; backups: {}", verdicts.join("; "))
+        })
+    }
+
+    fn run_on(&self, world: &SimWorld, mover: &mut Mover, ongoing: Ongoing) -> Result<(), String> {
         let uuid = ongoing.assembly.uuid_on_disk;
-        let needs = ongoing.needs_backup_file();
-        let backup = needs.then(|| self.file_of(world, mover, uuid)).transpose()?;
+        let make = || self.file_of(world, mover, uuid, ongoing.restripe());
+        let backup = ongoing.needs_backup_file().then(make).transpose()?;
         self.run(mover, ongoing, backup)
     }
 
@@ -235,13 +227,181 @@ impl Bench {
         }
     }
 
-    /// Looks at every member: the new array and nothing else, every sector and all parity right. Those in
-    /// `doubtful` need not be members any more, but if they are they have to be right.
+    /// Goes on with the reshape that the members record, in whichever direction; nothing else.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not go on.
+    pub fn finish_recorded(&self, world: &SimWorld, mover: &mut Mover) -> Result<(), String> {
+        let (assembly, members) = read(mover, self.devices(world, &[]))?;
+        match assembly.shapes {
+            Shapes::Moving { .. } => self.resume(world, mover, (assembly, members)),
+            Shapes::Whole(_) | Shapes::Unknown => Ok(()),
+        }
+    }
+
+    /// What `reshape revert` does: turns what is recorded around, and goes back to the end.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not go on once it was turned.
+    pub fn turn_back(&self, world: &SimWorld, mover: &mut Mover) -> Result<Turn, String> {
+        let (assembly, members) = read(mover, self.devices(world, &[]))?;
+        if !matches!(assembly.shapes, Shapes::Moving { .. }) {
+            return Ok(Turn::Ended);
+        }
+        let ongoing = Ongoing::new(assembly, members).map_err(text)?;
+        if let Err(error) = ongoing.check_revert() {
+            return Ok(Turn::Refused(text(error)));
+        }
+        let ongoing = self.prepared(world, mover, ongoing)?;
+        let uuid = ongoing.assembly.uuid_on_disk;
+        let ahead = ongoing.needs_backup_file();
+        let make = |mover: &mut Mover| self.file_of(world, mover, uuid, ongoing.restripe());
+        let backup = if ahead { Some(make(mover)?) } else { None };
+        let (ongoing, turned) = ongoing.revert(mover, self.options(backup), now).map_err(text)?;
+        match turned {
+            Turned::Finished => Ok(Turn::Ended),
+            Turned::At(_) => self.run_on(world, mover, ongoing).map(|()| Turn::Back),
+        }
+    }
+
+    /// Looks at every member of whichever array there is: the new one or the old one, and nothing else.
     ///
     /// # Errors
     ///
     /// What is wrong.
-    pub fn check(
+    pub fn check_either(&self, world: &SimWorld, mover: &mut Mover) -> Result<(), String> {
+        let (assembly, members) = read(mover, self.devices(world, &[]))?;
+        // A slot that was empty before need not be filled: who was to fill it leaves when it turns.
+        let doubtful: Vec<u32> = self.case.fill.into_iter().collect();
+        if self.is_done(&assembly) {
+            return self.check(world, mover, &[], &doubtful);
+        }
+        let (case, found) = (&self.case, &assembly);
+        let shape = (found.layout.to_md(), found.chunk.get(), found.raid_disks);
+        let is_old = matches!(assembly.shapes, Shapes::Whole(_))
+            && shape == (case.layouts.0, case.chunks.0, case.disks.0);
+        if !is_old {
+            return Err(format!("neither done nor back: {:?}", assembly.shapes));
+        }
+        // A slot that was empty before need not be filled on the way back.
+        let doubtful: Vec<u32> = case.fill.into_iter().collect();
+        self.compare_all(world, (&assembly, &members), &self.wanted.0, (&[], &doubtful))
+    }
+
+    /// The sectors of a member that are overwritten first.
+    pub fn critical_rows(&self) -> std::ops::Range<u64> {
+        let restripe = self.case.restripe();
+        let rows = (restripe.critical_section().get() / restripe.track.new.width).max(8);
+        let rows = rows.min(self.case.rows());
+        match self.case.forwards {
+            true => DATA..DATA + rows,
+            false => DATA + self.case.rows() - rows..DATA + self.case.rows(),
+        }
+    }
+
+    /// The sectors of a new member at which the headers of a backup on it are.
+    pub fn headers_on_spares(&self) -> [u64; 2] {
+        let end = DATA + self.case.rows();
+        let section = self.case.restripe().critical_section().get();
+        [end.saturating_sub(16 + section), end - 8]
+    }
+
+    fn compare_all(
+        &self,
+        world: &SimWorld,
+        (assembly, members): (&Assembly, &Members),
+        wanted: &[Vec<u8>],
+        (lost, doubtful): (&[u32], &[u32]),
+    ) -> Result<(), String> {
+        for (slot, wanted) in (0..).zip(wanted) {
+            let there = self.case.missing != Some(slot) && !lost.contains(&slot);
+            let seated = assembly
+                .members
+                .iter()
+                .find(|member| member.slot == Some(Slot::new(slot)) && member.is_in_sync());
+            match seated {
+                Some(member) => {
+                    let number = members.candidates[member.candidate].superblock.dev_number();
+                    let at = member.data_offset.get();
+                    self.compare((slot, number), at, world, wanted)?;
+                }
+                None if there && !doubtful.contains(&slot) => {
+                    return Err(format!("slot {slot} has no member: {:?}", assembly.members));
+                }
+                None => {}
+            }
+        }
+        world.violations().first().map_or(Ok(()), |violation| Err(violation.clone()))
+    }
+
+    /// Every sector of the member in `slot`, whose data begins at `at`, against what it has to be.
+    fn compare(
+        &self,
+        (slot, number): (u32, u32),
+        at: u64,
+        world: &SimWorld,
+        wanted: &[u8],
+    ) -> Result<(), String> {
+        let found = world.disk(DiskId(number)).read(at * kcopy::SECTOR_SIZE, wanted.len());
+        if found == wanted {
+            return Ok(());
+        }
+        let mut sectors = wanted.chunks(512).zip(found.chunks(512)).zip(0_u64..);
+        let wrong = sectors.find(|((wanted, found), _)| wanted != found).map(|(_, n)| n);
+        let row = wrong.unwrap_or(0);
+        Err(format!("slot {slot} is wrong at row {row} of {}", self.case.rows()))
+    }
+}
+
+impl Subject for Bench {
+    fn id(&self) -> String {
+        format!("reshape:{}", self.case.number)
+    }
+
+    fn disks(&self) -> u32 {
+        self.case.slots() + 1
+    }
+
+    fn world(&self, seed: u64) -> SimWorld {
+        let (case, world) = (&self.case, SimWorld::new(seed));
+        let old = case.before();
+        let keep = old.sectors().get().min(case.after().sectors().get());
+        let images = image::members(&old, &image::content(keep));
+        let size = Sectors::new(DATA + case.rows() + TAIL);
+        let placement = placement(case.rows());
+        let array = array(case);
+        for slot in 0..case.slots() {
+            let options = DiskOptions::new(size.get() * kcopy::SECTOR_SIZE);
+            let disk = world.add_disk(options.blocks(case.block, 4096));
+            let uuid = Uuid([u8::try_from(slot).expect("few") + 1; 16]);
+            let superblock = array.superblock(slot, &placement, uuid).expect("fits");
+            disk.write(superblock.at().get() * kcopy::SECTOR_SIZE, &superblock.to_bytes());
+            let index = usize::try_from(slot).expect("few");
+            if let Some(image) = images.get(index).filter(|_| case.fill != Some(slot)) {
+                disk.write(DATA * kcopy::SECTOR_SIZE, image);
+            }
+        }
+        // The way back may need twice as much.
+        let room = (8 + 4 * self.section(&case.restripe()).get()) * kcopy::SECTOR_SIZE;
+        world.add_disk(DiskOptions::new(room.max(LEAST)).file(room.max(LEAST)));
+        world.silence_trace();
+        world
+    }
+
+    fn go_on(&self, world: &SimWorld, mover: &mut Mover, lost: &[u32]) -> Result<(), String> {
+        let (assembly, members) = read(mover, self.devices(world, lost))?;
+        if matches!(assembly.shapes, Shapes::Moving { .. }) {
+            return self.resume(world, mover, (assembly, members));
+        }
+        if self.is_done(&assembly) {
+            return Ok(());
+        }
+        self.start(world, mover, (&assembly, &members))
+    }
+
+    fn check(
         &self,
         world: &SimWorld,
         mover: &mut Mover,
@@ -252,41 +412,22 @@ impl Bench {
         if !self.is_done(&assembly) {
             return Err(format!("it is not done: {:?}", assembly.shapes));
         }
-        for slot in 0..self.case.disks.1 {
-            let there = self.case.missing != Some(slot) && !lost.contains(&slot);
-            let seated = assembly
-                .members
-                .iter()
-                .find(|member| member.slot == Some(Slot::new(slot)) && member.is_in_sync());
-            match seated {
-                Some(member) => {
-                    let number = members.candidates[member.candidate].superblock.dev_number();
-                    let at = member.data_offset.get();
-                    self.compare((slot, number), at, world)?;
-                }
-                None if there && !doubtful.contains(&slot) => {
-                    return Err(format!("slot {slot} has no member: {:?}", assembly.members));
-                }
-                None => {}
-            }
-        }
-        match world.violations().first() {
-            Some(violation) => Err(violation.clone()),
-            None => Ok(()),
-        }
+        self.compare_all(world, (&assembly, &members), &self.wanted.1, (lost, doubtful))
     }
 
-    /// Every sector of the member in `slot`, whose data begins at `at`, against what it has to be.
-    fn compare(&self, (slot, number): (u32, u32), at: u64, world: &SimWorld) -> Result<(), String> {
-        let wanted = &self.wanted[usize::try_from(slot).expect("few")];
-        let found = world.disk(DiskId(number)).read(at * kcopy::SECTOR_SIZE, wanted.len());
-        if found == *wanted {
-            return Ok(());
-        }
-        let mut sectors = wanted.chunks(512).zip(found.chunks(512)).zip(0_u64..);
-        let wrong = sectors.find(|((wanted, found), _)| wanted != found).map(|(_, n)| n);
-        let row = wrong.unwrap_or(0);
-        Err(format!("slot {slot} is wrong at row {row} of {}", self.case.rows()))
+    fn can_lose(&self, lost: &[u32]) -> bool {
+        let there = lost.iter().all(|slot| self.case.missing != Some(*slot));
+        there && self.case.can_lose(lost)
+    }
+
+    fn bench(&self) -> Option<&Bench> {
+        Some(self)
+    }
+}
+
+impl fmt::Display for Bench {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.case.fmt(f)
     }
 }
 

@@ -10,6 +10,7 @@
 //!
 //! | module | does |
 //! | --- | --- |
+//! | [`chain`] | changes of several steps: takeovers, restripes and rebuilds in a row |
 //! | [`case`] | what is reshaped into what: the matrix |
 //! | [`image`] | what every sector of every member has to be, computed without the code under test |
 //! | [`bench`] | the disks of a case; beginning, going on, looking at the result |
@@ -22,6 +23,7 @@
 pub mod backups;
 pub mod bench;
 pub mod case;
+pub mod chain;
 pub mod crash;
 pub mod image;
 pub mod mutants;

@@ -6,7 +6,7 @@ use reshape::plan::Mode;
 
 use super::case::{Case, all};
 use super::crash::Depth;
-use super::suite::run;
+use super::suite::without;
 use crate::sim::report::Report;
 
 /// A rule in words, what takes it away, and the cases in which it counts.
@@ -62,7 +62,7 @@ pub fn everything() -> Report {
     let cases = all();
     for (rule, mutation, counts) in MUTANTS {
         let cases: Vec<Case> = cases.iter().filter(|case| counts(case)).cloned().collect();
-        let found = run(&cases, DEPTH, Some(mutation));
+        let found = without(&cases, DEPTH, Some(mutation));
         report.expect_missed("rules of reshapes taken away", rule, &found);
     }
     report

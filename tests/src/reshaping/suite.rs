@@ -4,32 +4,53 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::bench::Rule;
-use super::case::{Case, all};
-use super::crash::{Depth, one};
+use super::bench::{Bench, Rule};
+use super::case::{self, Case};
+use super::chain::{self, Chain};
+use super::crash::{Depth, ENOUGH, Subject, Which, one};
 use crate::sim::report::Report;
 
-/// What is run with every `cargo test`.
-pub const SHORT: Depth = Depth { subsets: 0, seeded: 0, seed: 0 };
-/// The everyday form.
-pub const EVERYDAY: Depth = Depth { subsets: 3, seeded: 2, seed: 0 };
-/// The long form.
-pub const LONG: Depth = Depth { subsets: 6, seeded: 12, seed: 0 };
+/// How much is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Volume {
+    /// How closely.
+    pub depth: Depth,
+    /// One state in so many, of reshapes.
+    pub reshapes: usize,
+    /// One state in so many, of chains: they have many.
+    pub chains: usize,
+}
 
-/// Looks at every state of `cases`, on all processors; nothing that is found depends on them.
-pub fn run(cases: &[Case], depth: Depth, rule: Rule) -> Report {
+/// What is run with every `cargo test`.
+pub const SHORT: Volume =
+    Volume { depth: Depth { subsets: 0, seeded: 0, seed: 0 }, reshapes: 1, chains: 4 };
+/// The everyday form.
+pub const EVERYDAY: Volume =
+    Volume { depth: Depth { subsets: 3, seeded: 2, seed: 0 }, reshapes: 1, chains: 5 };
+/// The long form.
+pub const LONG: Volume =
+    Volume { depth: Depth { subsets: 6, seeded: 12, seed: 0 }, reshapes: 1, chains: 1 };
+
+/// Looks at states of all that `prepare` makes of `list`, on all processors; nothing that is found depends on
+/// them. Everything stops after `give_up` violations of one of them.
+fn on_all_processors<T: Sync, S: Subject>(
+    list: &[T],
+    prepare: impl Fn(&T) -> S + Sync,
+    (depth, which): (Depth, Which),
+    give_up: u64,
+) -> Report {
     let next = AtomicUsize::new(0);
     let total = Mutex::new(Report::default());
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
-                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some(item) = list.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let mut report = Report::default();
-                    one(case, depth, None, rule, &mut report);
+                    one(&prepare(item), depth, which, give_up, &mut report);
                     let mut total = total.lock().expect("nobody panics with it");
                     total.add(report);
-                    if total.is_hopeless() || (rule.is_some() && total.failures > 0) {
-                        next.store(cases.len(), Ordering::Relaxed);
+                    if total.is_hopeless() || (give_up == 1 && total.failures > 0) {
+                        next.store(list.len(), Ordering::Relaxed);
                     }
                 }
             });
@@ -38,29 +59,57 @@ pub fn run(cases: &[Case], depth: Depth, rule: Rule) -> Report {
     total.into_inner().expect("nobody panics with it")
 }
 
-/// The whole matrix.
-pub fn everything(depth: Depth) -> Report {
-    run(&all(), depth, None)
+/// Looks at one state in `step` of each of `cases`.
+pub fn run(cases: &[Case], depth: Depth, step: usize) -> Report {
+    let bench = |case: &Case| Bench::new(case, None);
+    on_all_processors(cases, bench, (depth, Which::OneIn(step)), ENOUGH)
 }
 
-/// Runs what a violation was printed with once more: `reshape:CASE:SUBSETS.SEEDED.SEED[:STATE]`. `None`
-/// if that is no such name.
+/// Looks at `cases` without a rule, until it is missed.
+pub fn without(cases: &[Case], depth: Depth, rule: Rule) -> Report {
+    on_all_processors(cases, |case| Bench::new(case, rule), (depth, Which::All), 1)
+}
+
+/// Looks at one state in `step` of every chain.
+pub fn chains(depth: Depth, step: usize) -> Report {
+    on_all_processors(&chain::all(), Chain::clone, (depth, Which::OneIn(step)), ENOUGH)
+}
+
+/// The whole matrix, and every chain.
+pub fn everything(volume: Volume) -> Report {
+    let mut report = run(&case::all(), volume.depth, volume.reshapes);
+    report.add(chains(volume.depth, volume.chains));
+    report
+}
+
+/// Runs what a violation was printed with once more: `reshape:CASE:SUBSETS.SEEDED.SEED[:STATE]`, or the same
+/// of a `chain`. `None` if that is no such name.
 pub fn replay(id: &str) -> Option<Report> {
-    let mut parts = id.strip_prefix("reshape:")?.split(':');
-    let number: usize = parts.next()?.parse().ok()?;
+    let subject = named(id)?;
+    let mut parts = id.split(':').skip(2);
     let mut depth = parts.next()?.split('.');
     let subsets = depth.next()?.parse().ok()?;
     let seeded = depth.next()?.parse().ok()?;
     let depth = Depth { subsets, seeded, seed: depth.next()?.parse().ok()? };
-    let only = parts.next().map(str::parse).transpose().ok()?;
-    let cases = all();
+    let only: Option<usize> = parts.next().map(str::parse).transpose().ok()?;
     let mut report = Report::default();
-    one(cases.get(number)?, depth, only, None, &mut report);
+    one(subject.as_ref(), depth, only.map_or(Which::All, Which::Only), ENOUGH, &mut report);
     Some(report)
+}
+
+/// What a name stands for.
+fn named(id: &str) -> Option<Box<dyn Subject>> {
+    let mut parts = id.split(':');
+    let kind = parts.next()?;
+    let number: usize = parts.next()?.parse().ok()?;
+    match kind {
+        "reshape" => Some(Box::new(Bench::new(case::all().get(number)?, None))),
+        "chain" => Some(Box::new(chain::all().into_iter().nth(number)?)),
+        _ => None,
+    }
 }
 
 /// The case that a name stands for, for people.
 pub fn describe(id: &str) -> Option<String> {
-    let number: usize = id.strip_prefix("reshape:")?.split(':').next()?.parse().ok()?;
-    Some(all().get(number)?.to_string())
+    named(id).map(|subject| subject.to_string())
 }
