@@ -282,20 +282,19 @@ pub(super) fn taken_over(superblock: &Superblock, freshest: &Superblock) -> Opti
         return None;
     }
     let (from, to) = (superblock.level()?, freshest.level()?);
-    let component = match from {
-        Level::Raid0 => superblock.data_size(),
+    let (component, layout) = match from {
+        Level::Raid0 => (superblock.data_size(), Layout::Raid0(Raid0Layout::Unspecified)),
         Level::Linear
         | Level::Raid1
         | Level::Raid4
         | Level::Raid5
         | Level::Raid6
-        | Level::Raid10 => superblock.component_size(),
+        | Level::Raid10 => {
+            let layout = Layout::from_md(from, superblock.layout()).ok()?;
+            (superblock.component_size(), layout)
+        }
     };
     let disks = superblock.raid_disks();
-    let layout = match from {
-        Level::Raid0 => Layout::Raid0(Raid0Layout::Unspecified),
-        level => Layout::from_md(level, superblock.layout()).ok()?,
-    };
     let sizes = vec![component; usize::try_from(disks).ok().filter(|disks| *disks <= MOST)?];
     let before = Geometry::new(&Shape {
         level: from,

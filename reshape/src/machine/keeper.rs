@@ -79,6 +79,15 @@ pub(super) struct Keeper {
     full: bool,
 }
 
+#[cfg(test)]
+impl Keeper {
+    /// The step it is at, without what it holds: for the picture of the machine.
+    pub(super) fn step_name(&self) -> String {
+        let step = format!("{:?}", self.step);
+        step.split('(').next().unwrap_or_default().to_owned()
+    }
+}
+
 impl Keeper {
     /// `saved`: what the header on the backup says now.
     pub(super) fn new(saved: Sections) -> Self {

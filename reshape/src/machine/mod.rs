@@ -541,4 +541,6 @@ fn span(track: &Track, range: &Range<u64>) -> Span {
 }
 
 #[cfg(test)]
+mod picture;
+#[cfg(test)]
 mod tests;

@@ -135,7 +135,7 @@ impl Which {
     fn has(self, number: usize) -> bool {
         match self {
             Self::All => true,
-            Self::OneIn(step) => number % step.max(1) == 0,
+            Self::OneIn(step) => number.is_multiple_of(step.max(1)),
             Self::Only(only) => number == only,
         }
     }
