@@ -128,7 +128,7 @@ impl Builder {
         self
     }
 
-    /// The number of threads of the thread backend. Default 16.
+    /// The number of threads of the thread backend. Default 32.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.options.threads = threads;

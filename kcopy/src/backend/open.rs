@@ -31,7 +31,7 @@ pub struct BackendOptions {
 
 impl Default for BackendOptions {
     fn default() -> Self {
-        Self { depth: 256, threads: 16 }
+        Self { depth: 256, threads: 32 }
     }
 }
 

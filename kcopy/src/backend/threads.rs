@@ -34,7 +34,7 @@ use crate::errno::Errno;
 const MAX_AGAIN: u32 = 1000;
 
 /// Ends that are worth waking the engine for while workers still have something to do.
-const WORTH_WAKING: usize = 8;
+const WORTH_WAKING: usize = 16;
 
 /// What a worker is given.
 struct Work {

@@ -40,7 +40,7 @@ const BUFFER: usize = 1 << 30;
 
 /// How long to wait for several completions before one is enough, in microseconds: less than the
 /// time in which a fast disk works off the operations that make it worth waiting.
-const MOMENT: u32 = 200;
+const MOMENT: u32 = 400;
 
 /// A descriptor as the ring knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
