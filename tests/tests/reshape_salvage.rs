@@ -49,7 +49,30 @@ fn torn_members_are_exported_and_their_position_is_not_recorded() {
     let done = members.reshape("salvage ALL --yes").expect_code(2);
     assert!(done.stderr.contains("torn against each other"), "{}", done.stderr);
     assert!(done.stderr.contains("hint: --to"), "{}", done.stderr);
+    assert!(done.stderr.contains("--mend FILE"), "{}", done.stderr);
     assert_eq!(members.state(), before, "something was written");
+}
+
+#[test]
+fn torn_stripes_are_saved_and_written_anew() {
+    let members = Members::amid("r5-3to4.crit3");
+    let done = members.reshape("salvage ALL --yes --mend m0").expect_code(2);
+    assert!(done.stderr.contains("m0"), "{}", done.stderr);
+    members.reshape("salvage ALL --yes --mend torn").expect_code(0);
+    let report = members.reshape("salvage ALL --json").expect_code(0).json();
+    assert_eq!(report["verdict"], "as_recorded");
+    members.reshape("export ALL --to halfway").expect_code(0);
+    members.expect_content("halfway", 0, members.sectors());
+    members.reshape("continue ALL --yes").expect_code(0);
+    members.reshape("export ALL --to out").expect_code(0);
+    members.expect_content("out", 0, members.sectors());
+    members.reshape("check ALL").expect_code(0);
+    // The power goes when the stripes are saved and none of them is written: the file has what is needed.
+    let cut = Members::amid("r5-3to4.crit3");
+    std::fs::copy(members.path("torn"), cut.path("torn")).unwrap();
+    cut.reshape("continue ALL --yes --force --backup-file torn").expect_code(0);
+    cut.reshape("export ALL --to out").expect_code(0);
+    cut.expect_content("out", 0, cut.sectors());
 }
 
 /// The driver had written the end of the reshape to some members, and to the others only that it is over, with

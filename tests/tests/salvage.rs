@@ -2,14 +2,18 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 
 use kcopy::Device;
 use kcopy::device::OpenOptions;
-use reshape::array::{Members, Range, Target};
-use reshape::assemble::{Assembly, assemble};
+use reshape::array::{Members, Range, Record, Target};
+use reshape::assemble::{Assembly, Shapes, assemble};
+use reshape::metadata::Reshape;
 use reshape::mover::{Mover, Options};
-use reshape::salvage::{Finding, Verdict, find};
+use reshape::salvage::{Finding, Verdict, find, is_proven};
+use reshape::units::ArraySector;
+use tests::binary::{LIMIT, reshape_binary, run};
 use tests::corpus::{self, Fixture, Kind};
 
 /// Of the reshapes that mdadm and the kernel finish rightly every so many-th is looked at; all of
@@ -133,11 +137,13 @@ fn all_content_that_is_on_the_members_of_interrupted_reshapes_is_found() {
 }
 
 /// What is lost of a reshape whose record says little, and what the verdict is.
-const HARD: [(&str, Verdict, u64); 4] = [
+const HARD: [(&str, Verdict, u64); 5] = [
     // A growth of a RAID10 that was turned around: what it had not come to never stood at the larger places.
     ("u10-4to5.rev40", Verdict::AsRecorded, 0),
     // One member left in the middle; blank blocks let chance verify what Q alone tells.
     ("u5-5to6.drop20", Verdict::Found, 0),
+    // In place: the backup that follows the record after a gap says that the gap was moved.
+    ("v5-degraded-chunk-v10.t60", Verdict::Found, 0),
     // Begun again by the kernel: only what stands on no member is lost. The rest was carried elsewhere.
     ("u5-5to6.two30-70", Verdict::Lost, 4096),
     ("u5-la-to-rs.two40-60", Verdict::Lost, 7168),
@@ -157,6 +163,101 @@ fn hard_ones_are_read_rightly_and_what_is_lost_is_named_exactly() {
         let carried = !finding.content.carried().is_empty();
         assert_eq!(carried, name == "u5-5to6.two30-70", "{name}");
     }
+}
+
+/// Opens what `salvage` opens, and looks at nothing.
+fn opened(paths: &[PathBuf]) -> (Mover, Members, Assembly) {
+    let mut mover = Mover::open(&Options::default()).expect("a mover");
+    let members = paths.iter().filter(|path| !path.ends_with("backup"));
+    let devices = members.map(|path| open(path)).collect();
+    let members = Members::read(&mut mover, devices).expect("members");
+    let assembly = assemble(&members.candidates).expect("one array");
+    (mover, members, assembly)
+}
+
+/// Records another position on all members.
+fn record_wrongly(paths: &[PathBuf], position: u64) {
+    let (mut mover, members, assembly) = opened(paths);
+    let mut record = Record::new(&assembly, &members.candidates, &members.devices);
+    let position = ArraySector::new(position);
+    let put = record.commit(&mut mover, assembly.update_time, |superblock| {
+        let known = superblock.reshape().expect("a reshape is recorded");
+        superblock.set_reshape(&Reshape { position, ..known })
+    });
+    put.expect("recorded");
+}
+
+fn proven(paths: &[PathBuf]) -> bool {
+    let (mut mover, members, assembly) = opened(paths);
+    is_proven(&mut mover, &members, &assembly, &mut |_| true).expect("read")
+}
+
+/// Whether a reshape moves the data offset and keeps the number of members.
+fn only_shifts(assembly: &Assembly) -> bool {
+    let Shapes::Moving { reshape, .. } = &assembly.shapes else { return false };
+    let moves = assembly.members.iter().any(|member| member.new_data_offset != member.data_offset);
+    reshape.delta_disks == 0 && moves
+}
+
+/// Tries a fixture with its own record and with wrong ones to either side; gives whether the right one was proven.
+fn try_records(fixture: &Fixture) -> Option<bool> {
+    let name = &fixture.name;
+    let dir = tests::tmp::in_memory();
+    let paths = fixture.unpack_into(dir.path());
+    if !only_shifts(&opened(&paths).2) {
+        return None;
+    }
+    let Salvaged { finding, .. } = salvage(&paths);
+    let verdict = finding.verdict;
+    assert!(!proven(&paths) || verdict == Verdict::AsRecorded, "{name}: {verdict:?}");
+    if verdict == Verdict::Lost {
+        return None;
+    }
+    let (right, end) = (finding.resume.get(), finding.content.sectors().get());
+    record_wrongly(&paths, right);
+    let was_proven = proven(&paths);
+    for wrong in [right / 2 / 6144 * 6144, right.midpoint(end) / 6144 * 6144] {
+        record_wrongly(&paths, wrong);
+        if salvage(&paths).finding.verdict == Verdict::AsRecorded {
+            continue;
+        }
+        assert!(!proven(&paths), "{name}: {wrong} was proven, the front is at {right}");
+        let before: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).expect("read")).collect();
+        let mut command = Command::new(reshape_binary());
+        command.args(["continue", "--yes"]).args(&paths);
+        run(&mut command, LIMIT).expect_code(2);
+        let after: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).expect("read")).collect();
+        assert!(before == after, "{name}: a refusal wrote");
+    }
+    Some(was_proven)
+}
+
+/// The shortcut of `reshape continue`: what stands around the recorded position.
+#[test]
+fn wrong_record_of_a_shift_is_never_proven_and_a_right_one_is() {
+    let long = std::env::var_os("KCOPY_TESTS_LONG").is_some();
+    let fixtures = [Kind::Reshapes, Kind::Hard].into_iter().flat_map(corpus::all);
+    let fixtures = fixtures.filter(|fixture| !fixture.name.ends_with(".done"));
+    let fixtures = fixtures.enumerate().filter(|(index, _)| long || index % EVERY == 0);
+    let queue = Mutex::new(fixtures.map(|(_, fixture)| fixture).collect::<Vec<Fixture>>());
+    let tried = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().expect("no panic").pop();
+                    let Some(fixture) = next else { return };
+                    let proven = try_records(&fixture).map(|proven| (fixture.name, proven));
+                    tried.lock().expect("no panic").extend(proven);
+                }
+            });
+        }
+    });
+    let tried = tried.into_inner().expect("no panic");
+    assert!(tried.len() >= 4, "{tried:?}");
+    // With a member missing everything may have to be read.
+    let whole = tried.iter().filter(|(name, _)| !name.contains("d-"));
+    assert!(whole.clone().count() > 0 && whole.clone().all(|(_, proven)| *proven), "{tried:?}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use kcopy::{Device, Errno, Extent, Job, PieceBuffers, Priority, Sector, Sectors, Transform};
 
 use super::window::Window;
+use crate::array::Range;
 use crate::machine::{Section, Sections, Span};
 use crate::metadata::{BackupHeader, OurFacts, Section as HeaderSection, Timestamp};
 use crate::mover::{MoveError, Mover, Supply, check_written};
@@ -144,6 +145,29 @@ impl BackupFile {
     /// What the header on it claims.
     pub fn claimed(&self) -> Sections {
         self.claimed
+    }
+
+    /// Keeps `content` of the array, durably: from here on it is the backup. It has to fit a section.
+    ///
+    /// # Errors
+    ///
+    /// A failed write.
+    pub fn keep(
+        &mut self,
+        mover: &mut Mover,
+        range: Range,
+        content: &[u8],
+        now: Timestamp,
+    ) -> Result<(), MoveError> {
+        let span = Span { start: range.start, sectors: range.sectors.get() };
+        let window = Arc::new(Window::new(span));
+        window.put(span.start, content);
+        let devices: Vec<Device> = self.devices().cloned().collect();
+        let devices: Vec<&Device> = devices.iter().collect();
+        let data = self.save(Section::First, &window).flush();
+        check_written(&mover.run(data)?, &devices)?;
+        let header = self.write_header(Sections { first: Some(span), second: None }, now);
+        check_written(&mover.run(header.flush())?, &devices)
     }
 
     /// The job that writes a window to a section.

@@ -325,6 +325,13 @@ impl Evidence {
         self.compared.iter().any(waiting)
     }
 
+    /// Whether what a backup holds waits to be moved, all of it of which anything can be told.
+    pub(crate) fn all_waits(&self, backup: usize) -> bool {
+        let of_it = self.compared.iter().filter(|(index, ..)| *index == backup);
+        let waits = |seen: SavedSeen| matches!(seen, SavedSeen::Waiting | SavedSeen::Both);
+        self.waits(backup) && of_it.into_iter().all(|(_, _, seen)| waits(*seen))
+    }
+
     /// Of the units that a backup has: how many stand on the members, and how many of those for
     /// which `counts` holds do not.
     pub(crate) fn compared(&self, backup: usize, counts: impl Fn(u64) -> bool) -> (u64, u64) {
@@ -471,7 +478,7 @@ pub(crate) fn decide(
     }
     let as_recorded = recorded.is_some();
     let (front, resume) = recorded.unwrap_or_else(|| {
-        let front = best.last().cloned().unwrap_or(0..=0);
+        let front = evidence.likeliest(walk, &best, claims);
         let resume = walk.position(*front.start());
         (front, resume)
     });
@@ -490,6 +497,15 @@ pub(crate) fn decide(
 }
 
 impl Evidence {
+    /// Whether all that was seen of units fits a recorded position, and nothing contradicts it; and how many of
+    /// them stand at both places.
+    pub(crate) fn confirms(&self, walk: &Walk, position: ArraySector) -> (bool, u64) {
+        let (costs, alive) = self.weigh(walk, 0);
+        let (contradicting, best) = costs.best(walk.total());
+        let fits = self.recorded(walk, &[position], &|_| false, &best).is_some();
+        (fits && contradicting == 0, alive.before(walk.total()))
+    }
+
     /// The first of the recorded positions that is as good as any, and the front there.
     fn recorded(
         &self,
@@ -542,6 +558,25 @@ impl Evidence {
             born < NEVER && born >= front.saturating_add(NEAR)
         };
         self.bands(walk).into_iter().any(|runs| walk.is_band(&parts(runs, early)))
+    }
+
+    /// The front to be taken of several that are as good as each other: the last one if that explains the
+    /// others, else what is next to the best recorded position.
+    fn likeliest(
+        &self,
+        walk: &Walk,
+        best: &[RangeInclusive<u64>],
+        claims: &[ArraySector],
+    ) -> RangeInclusive<u64> {
+        let last = best.last().cloned().unwrap_or(0..=0);
+        if self.explains(walk, &last, best) {
+            return last;
+        }
+        let recorded = claims.first().map_or(0, |claim| walk.time(*claim));
+        let distance = |front: &&RangeInclusive<u64>| {
+            front.start().saturating_sub(recorded).max(recorded.saturating_sub(*front.end()))
+        };
+        best.iter().min_by_key(distance).cloned().unwrap_or(last)
     }
 
     /// Whether all other fronts are explained by walks that ended earlier.

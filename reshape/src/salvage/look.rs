@@ -266,6 +266,39 @@ impl<'a> Look<'a> {
         Ok(self.evidence)
     }
 
+    /// What units are, in order, joined where it is the same.
+    pub(super) fn at_units(
+        &mut self,
+        units: Range<u64>,
+        moved: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Vec<(Range<u64>, UnitSeen)>, ArrayError> {
+        self.unit_jobs(units, moved)?;
+        while !self.flights.is_empty() {
+            self.wait(moved)?;
+        }
+        self.units.sort_unstable_by_key(|(units, _)| units.start);
+        Ok(std::mem::take(&mut self.units))
+    }
+
+    /// Waits for what is on its way: the mover may be used for something else then.
+    pub(super) fn abandon(mut self) {
+        while !self.flights.is_empty() && self.wait(&mut |_| true).is_ok() {}
+    }
+
+    fn unit_jobs(
+        &mut self,
+        units: Range<u64>,
+        moved: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(), ArrayError> {
+        let mut unit = units.start;
+        while unit < units.end {
+            let length = self.run_of(unit).min(units.end - unit);
+            self.unit_job(unit, length, moved)?;
+            unit += length;
+        }
+        Ok(())
+    }
+
     fn all(
         &mut self,
         backups: &[Backup],
@@ -279,12 +312,7 @@ impl<'a> Look<'a> {
             }
         }
         let units = self.walk.content().get() / UNIT;
-        let mut unit = 0;
-        while unit < units {
-            let length = self.run_of(unit).min(units - unit);
-            self.unit_job(unit, length, moved)?;
-            unit += length;
-        }
+        self.unit_jobs(0..units, moved)?;
         for (index, backup) in backups.iter().enumerate() {
             for (section, at) in &backup.sections {
                 let first = section.array_start.get() / UNIT;

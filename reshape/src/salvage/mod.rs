@@ -9,10 +9,12 @@
 //! | `front` | pure: from what was seen to where the front is |
 //! | `look` | rows, units and backups, read through jobs of the copy engine |
 //! | `overrun` | what a second walk has overwritten, put together from where it has carried it |
+//! | `near` | whether the recorded position is right, without reading everything |
 //! | `zone` | around the front: which block of which member is new |
 //! | `content` | the content as it was found, to be read |
 //! | `saved` | backups, and whether they may be believed |
 //! | `put` | the superblocks, put right |
+//! | `mend` | members that are torn against each other, put right |
 //!
 //! Three witnesses speak. *Parity*: a row that verifies as a stripe of one geometry only. (P alone is
 //! the sum over all members: where their number does not change, a row verifies in both.)
@@ -26,6 +28,8 @@
 mod content;
 mod front;
 mod look;
+mod mend;
+mod near;
 mod overrun;
 mod put;
 mod saved;
@@ -41,6 +45,7 @@ use smallvec::SmallVec;
 
 use crate::array::{Array, ArrayError, Backup, Members, Range, RecordError, View};
 use crate::assemble::{Assembly, Member, Shapes};
+use crate::exec::ExecError;
 use crate::metadata::{Direction, Reshape};
 use crate::mover::Mover;
 use crate::units::ArraySector;
@@ -53,6 +58,8 @@ use walk::{UNIT, Walk};
 use zone::{Found, Zone};
 
 pub use content::Content;
+pub use mend::mend;
+pub use near::is_proven;
 pub use put::record;
 pub use saved::{BackupNote, Judged};
 pub use zone::Side;
@@ -79,6 +86,9 @@ pub enum SalvageError {
     /// The superblocks.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// What was begun to be mended. What the members and the new backup hold together is whole.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
 }
 
 /// What a member records.
@@ -162,6 +172,8 @@ pub struct Finding {
     pub content: Content,
     /// Whether all content is read by `resume` alone, and by the backups.
     by_position: bool,
+    /// Whole stripes of both geometries around all that may have to be read block by block.
+    around: Option<Range>,
 }
 
 impl Finding {
@@ -204,7 +216,10 @@ pub fn find(
     let claims = claims(members, assembly);
     let usable = saved::usable(&evidence, &walk, &judged, reshape.position, &mut backups);
     let spared = |unit: u64| saved::overlay(&usable, unit).is_some();
-    let decision = decide(&evidence, &walk, &positions(&claims, reshape), &spared);
+    let mut positions = positions(&claims, reshape);
+    let ahead = saved::ahead((&evidence, &walk), (&judged, &usable), reshape.position);
+    positions.splice(0..0, ahead);
+    let decision = decide(&evidence, &walk, &positions, &spared);
     let mut search = Search { mover, walk: &walk, old: &old, new: &new, usable: &usable };
     let mut located = search.locate(&decision);
     located.unproven = unproven((&evidence, &walk), &decision, (&judged, &backups));
@@ -298,6 +313,8 @@ struct Located {
     open: Vec<Range>,
     /// Whether all of it is read by the resume position alone, and by the backups.
     by_position: bool,
+    /// Whole stripes around all that was settled one by one.
+    around: Option<Range>,
     /// What only a backup that is not here could tell.
     unproven: Option<Range>,
 }
@@ -346,7 +363,7 @@ impl Search<'_> {
             push(unit..unit + 1, source);
         }
         push(high..walk.content().get() / UNIT, all(above));
-        Located { content, open, by_position, unproven: None }
+        Located { content, open, by_position, around: walk.around(low..high), unproven: None }
     }
 }
 
@@ -408,7 +425,7 @@ fn conclude(
     claims: Vec<Claim>,
     (evidence, decision): (&Evidence, &Decision),
     backups: Vec<BackupNote>,
-    Located { content, mut open, by_position, unproven }: Located,
+    Located { content, mut open, by_position, around, unproven }: Located,
 ) -> Finding {
     let lost = content.lost();
     let verdict = if !lost.is_empty() || !content.carried().is_empty() {
@@ -439,6 +456,7 @@ fn conclude(
         verdict,
         content,
         by_position,
+        around,
     }
 }
 

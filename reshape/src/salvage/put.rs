@@ -5,6 +5,7 @@ use crate::array::{Members, Record};
 use crate::assemble::{Assembly, Shapes};
 use crate::metadata::{DoesNotFit, Reshape, Superblock, Timestamp};
 use crate::mover::Mover;
+use crate::units::ArraySector;
 
 /// Records the position that was found on every member, durably, with a new count of changes.
 /// Nothing else is written; what is done afterwards goes on from there.
@@ -20,17 +21,26 @@ pub fn record(
     finding: &Finding,
     now: Timestamp,
 ) -> Result<(), SalvageError> {
-    let Shapes::Moving { reshape, .. } = &assembly.shapes else {
-        return Err(SalvageError::NotReshaping);
-    };
     if finding.verdict == Verdict::Ambiguous {
         return Err(SalvageError::NotSure);
     }
     if !finding.is_recordable() {
         return Err(SalvageError::NotRecordable);
     }
+    record_at(mover, (members, assembly), finding.resume, now)
+}
+
+/// Records a position on every member.
+pub(super) fn record_at(
+    mover: &mut Mover,
+    (members, assembly): (&Members, &Assembly),
+    position: ArraySector,
+    now: Timestamp,
+) -> Result<(), SalvageError> {
+    let Shapes::Moving { reshape, .. } = &assembly.shapes else {
+        return Err(SalvageError::NotReshaping);
+    };
     let mut record = Record::new(assembly, &members.candidates, &members.devices);
-    let position = finding.resume;
     record.commit(mover, now, |superblock| put(superblock, &Reshape { position, ..*reshape }))?;
     Ok(())
 }

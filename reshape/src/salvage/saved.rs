@@ -176,6 +176,34 @@ pub(super) fn vouches(
     })
 }
 
+/// Where mdadm's backup says that the walk has come to, ahead of the record: it saves a section only when all
+/// before the last one it saved was moved. So of two that follow each other, the walk has come to the
+/// first; and no further if all of that waits to be moved.
+pub(super) fn ahead(
+    (evidence, walk): (&Evidence, &Walk),
+    (all, usable): (&[Backup], &[Backup]),
+    recorded: ArraySector,
+) -> Option<ArraySector> {
+    let is_used =
+        |backup: &Backup| usable.iter().any(|other| other.device.path() == backup.device.path());
+    let theirs = all.iter().enumerate().filter(|(_, b)| b.header.ours.is_none() && is_used(b));
+    theirs.filter(|_| walk.is_mute()).find_map(|(index, backup)| {
+        let ends = |section: &crate::metadata::Section| {
+            let (start, end) =
+                (section.array_start, section.array_start.checked_add(section.length)?);
+            Some(match walk.direction() {
+                Direction::Forwards => (start, end),
+                Direction::Backwards => (end, start),
+            })
+        };
+        let [(one, _), (other, _)] = &backup.sections[..] else { return None };
+        let (one, other) = (ends(one)?, ends(other)?);
+        let (near, far) = if one.1 == other.0 { (one, other) } else { (other, one) };
+        let is_ahead = walk.time(near.0) > walk.time(recorded) && near.1 == far.0;
+        (is_ahead && evidence.all_waits(index)).then_some(near.0)
+    })
+}
+
 /// Whether a section holds what comes next behind a position.
 fn goes_on_from(walk: &Walk, backup: &Backup, position: ArraySector) -> bool {
     backup.sections.iter().any(|(section, _)| {

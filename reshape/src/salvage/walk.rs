@@ -204,6 +204,12 @@ impl Walk {
             && self.old.stripes().is_some()
     }
 
+    /// Whether as many members as before have all of the data somewhere else on their devices.
+    pub(crate) fn only_shifts(&self) -> bool {
+        self.old.raid_disks() == self.new.raid_disks()
+            && self.common_shift().is_some_and(|shift| shift != 0)
+    }
+
     /// Whether members leave the array.
     pub(crate) fn loses_members(&self) -> bool {
         self.old.raid_disks() > self.new.raid_disks()
@@ -266,6 +272,20 @@ impl Walk {
         moved.take(enough).count() >= enough
     }
 
+    /// Whole stripes of both geometries around units; `None` if the content ends in the middle of one, or
+    /// there are no stripes.
+    pub(crate) fn around(&self, units: Range<u64>) -> Option<ArrayRange> {
+        let stripe = |geometry: &Geometry| {
+            let stripes = geometry.stripes()?;
+            Some(geometry.chunk().get() * u64::from(stripes.data_disks()))
+        };
+        let (a, b) = (stripe(&self.old)?, stripe(&self.new)?);
+        let whole = (a / gcd(a, b)).checked_mul(b)?;
+        let start = units.start * UNIT / whole * whole;
+        let end = (units.end * UNIT).next_multiple_of(whole);
+        (end <= self.content).then(|| ArrayRange::new(start, end - start))
+    }
+
     /// Units of two stripes: a run that is longer is more than what sums of regular content can pretend.
     pub(crate) fn regular(&self) -> u64 {
         let stripe = |geometry: &Geometry| {
@@ -288,7 +308,7 @@ impl Walk {
     }
 
     /// How many units stand at both places when the front is at `time`.
-    fn band(&self, time: u64) -> u64 {
+    pub(crate) fn band(&self, time: u64) -> u64 {
         let units = self.content / UNIT;
         let passed = |of: fn(&Self, u64) -> u64| self.passed(time, of).min(units);
         passed(Self::born).saturating_sub(passed(Self::dies))
@@ -344,4 +364,8 @@ impl Walk {
         }
         low
     }
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }

@@ -13,14 +13,16 @@ reshape has really come to, what speaks for that, and what is lost. It writes no
 
 --to writes the content to a file, wherever it stands on the members. Sectors that are lost are listed \
 and are zeros in a new file. --yes records the position that was found on all members, so that reshape \
-continue and mdadm can go on from there.
+continue and mdadm can go on from there. Where members stopped at different stripes no position is right: \
+with --yes --mend FILE those stripes are saved in FILE, which has to be on another device, and written anew.
 
 The exit code is 0 only if nothing is lost and the evidence is clear.
 
 Examples:
   reshape salvage /dev/sd[bcde]1
   reshape salvage m*.img --backup-file grow.backup --to content.img
-  reshape salvage --yes /dev/sd[bcde]1 && reshape continue /dev/sd[bcde]1";
+  reshape salvage --yes /dev/sd[bcde]1 && reshape continue /dev/sd[bcde]1
+  reshape salvage --yes --mend torn.backup /dev/sd[bcde]1";
 
 /// Find out where an interrupted reshape really stopped, and save what there is
 #[derive(Clone, Debug, Args)]
@@ -37,6 +39,9 @@ pub(crate) struct SalvageArgs {
     /// Record the position that was found on all members
     #[arg(short = 'R', long, visible_alias = "run")]
     pub(crate) yes: bool,
+    /// New file in which stripes that are torn between members are saved before they are written anew
+    #[arg(long, value_name = "FILE", requires = "yes", value_hint = ValueHint::FilePath)]
+    pub(crate) mend: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) run: RunArgs,
 }

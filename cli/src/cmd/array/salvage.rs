@@ -9,14 +9,18 @@ use reshape::assemble::Shapes;
 use reshape::geometry::Geometry;
 use reshape::metadata::Direction;
 use reshape::mover::MoveError;
-use reshape::salvage::{BackupNote, Counts, Finding, Judged, SalvageError, Verdict, find, record};
+use reshape::salvage::{
+    BackupNote, Counts, Finding, Judged, SalvageError, Verdict, find, mend, record,
+};
 use serde::Serialize;
 
 use super::export::file;
-use super::given::{Access, Given, failed, refused};
+use super::given::{Access, Given, chain, failed, refused};
+use super::going::fresh_file;
 use super::range::Watch;
 use crate::args::Direct;
 use crate::args::array::SalvageArgs;
+use crate::clock::date;
 use crate::cmd::target::{Use, open_source};
 use crate::exit::{Exit, Failure};
 use crate::output::{Phase, Screen, name};
@@ -99,7 +103,8 @@ struct Done {
     /// What no member could deliver though it is there.
     unreadable: Vec<Range>,
     recovered: Vec<Range>,
-    recorded: bool,
+    /// The position that is recorded now.
+    recorded: Option<u64>,
 }
 
 pub(crate) fn run(args: &SalvageArgs, screen: Screen) -> Result<Exit, Failure> {
@@ -126,15 +131,16 @@ pub(crate) fn run(args: &SalvageArgs, screen: Screen) -> Result<Exit, Failure> {
         Err(error) => return Err(not_found(&error)),
     };
     let mut done = Done::default();
+    // What is refused is refused before anything is written.
+    let way = if args.yes { Some(way(args, &given, &finding)?) } else { None };
     if !args.run.json {
         screen.result(&text(&given, (&old, &new), &finding), Exit::Done);
     }
     if let Some(to) = &args.to {
         export(args, screen, &mut given, &finding, (to, &mut done))?;
     }
-    if args.yes {
-        put_right(&mut given, &finding)?;
-        done.recorded = true;
+    if let Some(way) = way {
+        done.recorded = put_right(&mut given, &finding, way)?;
     }
     Ok(tell(args, screen, &given, &finding, &done))
 }
@@ -157,10 +163,12 @@ fn not_found(error: &SalvageError) -> Failure {
             Failure::refused(format!("cannot salvage the array: {error}"))
                 .hint("reshape check reads all of it and compares; reshape export saves it")
         }
-        SalvageError::NotRecordable | SalvageError::NotSure | SalvageError::Record(_) | _ => {
-            Failure::refused(format!("cannot salvage the array: {error}"))
-                .hint("reshape examine shows what the superblocks say")
-        }
+        SalvageError::NotRecordable
+        | SalvageError::NotSure
+        | SalvageError::Record(_)
+        | SalvageError::Exec(_)
+        | _ => Failure::refused(format!("cannot salvage the array: {error}"))
+            .hint("reshape examine shows what the superblocks say"),
     }
 }
 
@@ -194,21 +202,62 @@ fn export(
     Ok(())
 }
 
-fn put_right(given: &mut Given, finding: &Finding) -> Result<(), Failure> {
-    let (mover, members) = (&mut given.mover, &given.members);
-    // With the time that is recorded: the age of a backup is counted from it.
-    let put = record(mover, members, &given.assembly, finding, given.assembly.update_time);
-    put.map_err(|error| match error {
-        SalvageError::Record(error) => {
-            Failure::failed(format!("cannot record the position: {error}"))
-                .hint("run the same command again: the members may record different positions now")
+/// How the members are put right.
+enum Way {
+    /// One position on all of them.
+    Record,
+    /// What is torn is saved in this file, and written anew.
+    Mend(Device),
+}
+
+/// How the members can be put right; opens the file that this takes.
+fn way(args: &SalvageArgs, given: &Given, finding: &Finding) -> Result<Way, Failure> {
+    let cannot = |why: &dyn std::fmt::Display| {
+        Failure::refused(format!("cannot put the members right: {why}; nothing was written"))
+            .hint("--to writes the content to a file")
+    };
+    match (finding.torn(), &args.mend) {
+        _ if finding.is_recordable() => Ok(Way::Record),
+        (None, _) if finding.verdict == Verdict::Ambiguous => Err(cannot(&SalvageError::NotSure)),
+        (None, _) => Err(cannot(&SalvageError::NotRecordable)),
+        (Some(torn), None) => {
+            let bytes = human(2 * torn.sectors.get() * SECTOR_SIZE);
+            Err(cannot(&SalvageError::NotRecordable).hint(format!(
+                "--to writes the content to a file; --mend FILE, on another device, writes the torn \
+                 stripes anew and takes {bytes}"
+            )))
         }
-        SalvageError::Array(error) => failed("record the position", &error),
-        SalvageError::NotRecordable | SalvageError::NotSure | SalvageError::NotReshaping | _ => {
-            Failure::refused(format!("cannot record the position: {error}"))
-                .hint("--to writes the content to a file")
+        (Some(_), Some(path)) => {
+            let file = fresh_file(Some(path), &given.members.devices, false)?;
+            Ok(Way::Mend(file))
         }
-    })
+    }
+}
+
+/// Puts the members right; gives the position that is recorded then, if one had to be.
+fn put_right(given: &mut Given, finding: &Finding, way: Way) -> Result<Option<u64>, Failure> {
+    let (mover, members, assembly) = (&mut given.mover, &given.members, &given.assembly);
+    let (put, hint) = match way {
+        Way::Record => {
+            // With the time that is recorded: the age of a backup is counted from it.
+            let put = record(mover, members, assembly, finding, assembly.update_time);
+            let hint = "run the same command again: the members may record different positions now";
+            (put.map(|()| finding.resume), hint.to_owned())
+        }
+        Way::Mend(file) => {
+            let path = name(file.path());
+            let put = mend(mover, (members, assembly), finding, &file, date());
+            let hint = format!(
+                "keep {path}: reshape status --backup-file {path} says whether it is needed; if it holds \
+                 nothing, run the same command again with another file"
+            );
+            (put, hint)
+        }
+    };
+    let put = put.map_err(|error| {
+        Failure::failed(format!("cannot put the members right: {}", chain(&error))).hint(hint)
+    })?;
+    Ok(Some(put.get()))
 }
 
 /// `raid5, 4 members, chunks of 64 KiB`
@@ -365,21 +414,27 @@ fn tell(args: &SalvageArgs, screen: Screen, given: &Given, finding: &Finding, do
     if let (Some(bytes), Some(to)) = (done.exported, &args.to) {
         screen.summary(&format!("exported {} to {}", human(bytes), name(to)));
     }
-    if done.recorded {
-        screen.summary(&format!("recorded {} on all members", finding.resume));
+    if let Some(position) = done.recorded {
+        screen.summary(&format!("recorded {position} on all members; reshape continue goes on"));
     }
     match finding.verdict {
-        Verdict::Found if !done.recorded && finding.is_recordable() => {
+        _ if done.recorded.is_some() => {}
+        Verdict::Found if finding.is_recordable() => {
             screen.hint("--yes records the position; then reshape continue goes on from there");
         }
-        Verdict::AsRecorded if !done.recorded => screen.hint("reshape continue goes on"),
+        Verdict::Found if finding.torn().is_some() => {
+            screen.hint(
+                "--yes --mend FILE puts the members right; --to writes what there is to a file",
+            );
+        }
+        Verdict::AsRecorded => screen.hint("reshape continue goes on"),
         Verdict::Ambiguous if !finding.open.is_empty() && args.backup_file.is_none() => {
             screen.hint("name the backup file that was in use (--backup-file): only it tells");
         }
         Verdict::Found | Verdict::Ambiguous | Verdict::Lost if done.exported.is_none() => {
             screen.hint("--to writes what there is to a file");
         }
-        Verdict::AsRecorded | Verdict::Found | Verdict::Ambiguous | Verdict::Lost => {}
+        Verdict::Found | Verdict::Ambiguous | Verdict::Lost => {}
     }
     exit
 }
@@ -433,6 +488,6 @@ fn report(given: &Given, finding: &Finding, done: &Done) -> Report {
         from_backup: ranges(&finding.content.saved()),
         recovered: ranges(&done.recovered),
         exported_bytes: done.exported,
-        position_recorded: done.recorded,
+        position_recorded: done.recorded.is_some(),
     }
 }

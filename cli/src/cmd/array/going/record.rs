@@ -1,15 +1,15 @@
 //! Whether the recorded position can be right, where the parity of the first window would not tell.
 //!
 //! The real kernel records wrong positions when a reshape keeps the number of members and moves the
-//! data offset. Going on from one destroys the array, and no parity would contradict: so all content is
-//! looked at first, once.
+//! data offset. Going on from one destroys the array, and no parity would contradict: so what stands
+//! around the position is looked at first, and everything if that is no proof.
 
 use kcopy::Device;
 use reshape::array::Members;
 use reshape::assemble::{Assembly, Member, Shapes};
 use reshape::geometry::Level;
 use reshape::mover::Mover;
-use reshape::salvage::{SalvageError, Verdict, find};
+use reshape::salvage::{SalvageError, Verdict, find, is_proven};
 
 use super::Going;
 use crate::args;
@@ -34,7 +34,8 @@ pub(super) fn check(going: &mut Going, how: &MovingArgs, screen: Screen) -> Resu
     }
 }
 
-/// Why the recorded position cannot be right, if data offsets move: reads all that is on the members.
+/// Why the recorded position cannot be right, if data offsets move: reads what proves it, or all that is on
+/// the members.
 ///
 /// # Errors
 ///
@@ -52,7 +53,12 @@ pub(crate) fn doubt(
     let each = assembly.component.get() * kcopy::SECTOR_SIZE;
     let count = u64::try_from(members.devices.len()).unwrap_or(1);
     let mut watch = Watch::begin(progress, screen, Phase::Check, each * count)?;
-    let found = find(mover, members, assembly, files, &mut |done| watch.moved(done));
+    let moved = &mut |done| watch.moved(done);
+    let found = match is_proven(mover, members, assembly, moved) {
+        Ok(true) => Ok(None),
+        Ok(false) => find(mover, members, assembly, files, moved).map(Some),
+        Err(error) => Err(error),
+    };
     let interrupted = watch.interrupted();
     watch.finish();
     if interrupted {
@@ -60,7 +66,7 @@ pub(crate) fn doubt(
             Failure::failed("interrupted while the record was checked: nothing was written");
         return Err(Failure { exit: Exit::Interrupted, ..failure });
     }
-    let finding = found.map_err(|error| unknown(&error))?;
+    let Some(finding) = found.map_err(|error| unknown(&error))? else { return Ok(None) };
     Ok(match finding.verdict {
         Verdict::AsRecorded => None,
         Verdict::Found => Some(format!(
