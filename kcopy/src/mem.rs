@@ -12,7 +12,7 @@
 //!
 //! # Safety argument
 //!
-//! 1. `Arena::base` points to `pages * PAGE_SIZE` initialised bytes that live as long as the
+//! 1. `Arena::memory` is `pages * PAGE_SIZE` initialised bytes that live as long as the
 //!    `Arena`, and every `Pages` and `SharedPages` holds the `Arena` alive.
 //! 2. A page's bit in `free` is 1 exactly while no `Pages`/`SharedPages` names it. Only
 //!    `Arena::claim` turns bits from 1 to 0 and then makes the one `Pages` for them; only the drop
@@ -22,7 +22,6 @@
 //! 4. The release of a page synchronises with the next claim (release / acquire on `free`).
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc, dealloc};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -31,14 +30,10 @@ use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::units::PAGE_SIZE;
 
-/// Huge pages of the x86 and most ARM kernels; the arena starts on one so that it can be backed by
-/// few of them.
-const HUGE_PAGE: usize = 2 << 20;
-
 /// One aligned allocation, cut in pages.
 pub(crate) struct Arena {
-    base: NonNull<u8>,
-    layout: Layout,
+    /// Dropped with the arena.
+    memory: Memory,
     pages: u32,
     /// One bit a page, 1 = free.
     free: Box<[AtomicU64]>,
@@ -49,8 +44,8 @@ pub(crate) struct Arena {
     released: AtomicUsize,
 }
 
-// SAFETY: the raw pointer is only a name of memory that `Arena` owns; all access goes through
-// `Pages` and `SharedPages`, which keep aliasing rules by invariants 2 and 3.
+// SAFETY: the raw pointer in `memory` is only a name of memory that `Arena` owns; all access goes
+// through `Pages` and `SharedPages`, which keep aliasing rules by invariants 2 and 3.
 unsafe impl Send for Arena {}
 // SAFETY: as for `Send`; the bookkeeping is atomic.
 unsafe impl Sync for Arena {}
@@ -59,22 +54,15 @@ impl Arena {
     /// Allocates and touches `pages` pages; `None` if the memory is not to be had.
     pub(crate) fn new(pages: u32) -> Option<Arc<Self>> {
         let bytes = usize::try_from(pages).ok()?.checked_mul(PAGE_SIZE)?;
-        let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { PAGE_SIZE };
-        let layout = Layout::from_size_align(bytes, align).ok().filter(|l| l.size() > 0)?;
         // The tables grow with the pool: their memory may be lacking as well.
         let words = pages.div_ceil(64);
         let (mut free, mut holders) = (table(words)?, table(pages)?);
-        // SAFETY: the layout's size is not zero.
-        let base = NonNull::new(unsafe { alloc(layout) })?;
-        // Before the first touch: pages that are there already stay small.
-        advise_huge_pages(base, layout);
-        // SAFETY: `base` is valid for `bytes` bytes (invariant 1) and nothing else uses it yet.
-        unsafe { base.as_ptr().write_bytes(0, bytes) };
+        let memory = Memory::zeroed(bytes)?;
         free.extend((0..words).map(|word| AtomicU64::new(initial_word(word, pages))));
         holders.extend((0..pages).map(|_| AtomicU32::new(0)));
         let (free, holders) = (free.into_boxed_slice(), holders.into_boxed_slice());
         let (claimed, released) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Some(Arc::new(Self { base, layout, pages, free, holders, claimed, released }))
+        Some(Arc::new(Self { memory, pages, free, holders, claimed, released }))
     }
 
     /// Number of pages.
@@ -91,7 +79,7 @@ impl Arena {
 
     /// Address and length in bytes, for registering the memory with the kernel.
     pub(crate) fn address(&self) -> (*mut u8, usize) {
-        (self.base.as_ptr(), self.layout.size())
+        (self.memory.base.as_ptr(), self.memory.bytes)
     }
 
     /// Free bits of word `index`: pages `64 * index ..`.
@@ -128,14 +116,7 @@ impl Arena {
 
     fn pointer(&self, first: u32) -> *mut u8 {
         // SAFETY: `first` is a page of the arena, so the offset stays inside the allocation.
-        unsafe { self.base.as_ptr().add(to_usize(first) * PAGE_SIZE) }
-    }
-}
-
-impl Drop for Arena {
-    fn drop(&mut self) {
-        // SAFETY: `base` was allocated with this layout, and no holder is left (invariant 1).
-        unsafe { dealloc(self.base.as_ptr(), self.layout) };
+        unsafe { self.memory.base.as_ptr().add(to_usize(first) * PAGE_SIZE) }
     }
 }
 
@@ -145,20 +126,104 @@ impl fmt::Debug for Arena {
     }
 }
 
+/// Zeroed memory of its own, from the system or (under miri, which has no system) from the allocator.
+struct Memory {
+    base: NonNull<u8>,
+    bytes: usize,
+    #[cfg(not(miri))]
+    mapping: Mapping,
+}
+
+/// What the system gave: a little more than was asked for, so that the memory begins on a huge page.
 #[cfg(not(miri))]
-fn advise_huge_pages(base: NonNull<u8>, layout: Layout) {
-    if layout.align() < HUGE_PAGE {
-        return;
+#[derive(Clone, Copy)]
+struct Mapping {
+    start: *mut std::ffi::c_void,
+    len: usize,
+}
+
+#[cfg(not(miri))]
+impl Memory {
+    /// Huge pages of the x86 and most ARM kernels; the memory starts on one so that it can be backed
+    /// by few of them.
+    const HUGE_PAGE: usize = 2 << 20;
+
+    /// Memory that is there: no later touch of it can fail. `None` if it is not to be had.
+    fn zeroed(bytes: usize) -> Option<Self> {
+        use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+        if bytes == 0 {
+            return None;
+        }
+        let slack = if bytes >= Self::HUGE_PAGE { Self::HUGE_PAGE - PAGE_SIZE } else { 0 };
+        let len = bytes.checked_add(slack)?;
+        let (access, private) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+        // SAFETY: no address is asked for, so nothing that is there is replaced.
+        let start = unsafe { mmap_anonymous(std::ptr::null_mut(), len, access, private) }.ok()?;
+        let mapping = Mapping { start, len };
+        let whole: *mut u8 = mapping.start.cast();
+        let ahead = if slack > 0 { whole.align_offset(Self::HUGE_PAGE) } else { 0 };
+        // SAFETY: the mapping is as much longer as its start is at most away from a huge page.
+        let base = NonNull::new(unsafe { whole.add(ahead) })?;
+        let memory = Self { base, bytes, mapping };
+        memory.populate().then_some(memory)
     }
-    // SAFETY: the range is ours, and the advice does not change its content. A refusal is of no
-    // consequence: the pool then lives on small pages.
-    let _ = unsafe {
-        rustix::mm::madvise(base.as_ptr().cast(), layout.size(), rustix::mm::Advice::LinuxHugepage)
-    };
+
+    /// Has the kernel put pages behind all of it, which takes one call instead of a fault for each;
+    /// kernels before 5.14 are made to by touching it.
+    fn populate(&self) -> bool {
+        use rustix::io::Errno;
+        use rustix::mm::{Advice, madvise};
+        let (start, bytes) = (self.base.as_ptr(), self.bytes);
+        if bytes >= Self::HUGE_PAGE {
+            // Before the first touch: pages that are there already stay small.
+            // SAFETY: the range is ours, and the advice does not change its content. A refusal is of
+            // no consequence: the pool then lives on small pages.
+            let _ = unsafe { madvise(start.cast(), bytes, Advice::LinuxHugepage) };
+        }
+        // SAFETY: the range is ours, and to be populated does not change its content.
+        match unsafe { madvise(start.cast(), bytes, Advice::LinuxPopulateWrite) } {
+            Ok(()) => true,
+            Err(Errno::NOMEM | Errno::FAULT | Errno::HWPOISON) => false,
+            Err(_) => {
+                // SAFETY: the range is ours, and nothing else uses it yet.
+                unsafe { start.write_bytes(0, bytes) };
+                true
+            }
+        }
+    }
+}
+
+#[cfg(not(miri))]
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let Mapping { start, len } = self.mapping;
+        // SAFETY: the mapping is ours, and no holder of a page of it is left (invariant 1). That it
+        // fails is not to be expected of a mapping as it was made; the memory would stay.
+        let _ = unsafe { rustix::mm::munmap(start, len) };
+    }
 }
 
 #[cfg(miri)]
-fn advise_huge_pages(_: NonNull<u8>, _: Layout) {}
+impl Memory {
+    fn layout(bytes: usize) -> Option<std::alloc::Layout> {
+        std::alloc::Layout::from_size_align(bytes, PAGE_SIZE).ok().filter(|l| l.size() > 0)
+    }
+
+    fn zeroed(bytes: usize) -> Option<Self> {
+        // SAFETY: the layout's size is not zero.
+        let base = NonNull::new(unsafe { std::alloc::alloc_zeroed(Self::layout(bytes)?) })?;
+        Some(Self { base, bytes })
+    }
+}
+
+#[cfg(miri)]
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let layout = Self::layout(self.bytes).expect("it was made with this layout");
+        // SAFETY: `base` was allocated with this layout, and no holder is left (invariant 1).
+        unsafe { std::alloc::dealloc(self.base.as_ptr(), layout) };
+    }
+}
 
 /// Calls `each` with every word that pages `first .. first + count` touch and the mask of their bits.
 #[inline]

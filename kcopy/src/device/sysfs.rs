@@ -152,11 +152,11 @@ fn unescape(text: &str) -> String {
 /// Where the device or one of its partitions is mounted; "swap" if it is swap space.
 fn mounts(rdev: u64) -> Vec<String> {
     let mut numbers = vec![rdev];
-    let own = directory(rdev);
-    for name in names(&own) {
-        let part = own.join(&name);
-        if part.join("partition").exists() {
-            numbers.extend(device_number(&part));
+    let entries = fs::read_dir(directory(rdev)).into_iter().flatten().flatten();
+    // Partitions are folders in that of their disk; most of the rest are files.
+    for part in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        if part.path().join("partition").exists() {
+            numbers.extend(device_number(&part.path()));
         }
     }
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();

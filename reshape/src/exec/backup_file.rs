@@ -19,6 +19,10 @@ use crate::units::ArraySector;
 /// Sectors of a header's room.
 const HEADER: u64 = 8;
 
+/// Bytes of zeros in one job, and how many jobs are on their way while a new file is written.
+const ZEROS: u64 = 512 << 10;
+const ZEROS_AT_ONCE: usize = 4;
+
 /// One device that keeps the backup.
 #[derive(Clone, Debug)]
 struct Keep {
@@ -83,10 +87,28 @@ impl BackupFile {
         // saved in it.
         let keeps = vec![Keep { device, headers: vec![0] }];
         let made = Self::new(mover, (keeps, Sector::new(HEADER)), (uuid, section), now)?;
-        // Written, not punched: the blocks have to be there when they are needed.
-        let zeros = Job::stripe(1, Arc::new(Zeros)).to(sections).flush();
-        check_written(&mover.run(zeros)?, &made.devices().collect::<Vec<_>>())?;
+        made.allocate(mover, &sections)?;
         Ok(made)
+    }
+
+    /// Writes zeros to all of `sections`, not holes: the blocks have to be there when they are needed. A
+    /// few at a time, so that little memory is touched for it.
+    fn allocate(&self, mover: &mut Mover, sections: &Extent) -> Result<(), MoveError> {
+        let devices: Vec<&Device> = self.devices().collect();
+        let mut at = 0;
+        while at < sections.len {
+            let mut jobs = Vec::new();
+            while at < sections.len && jobs.len() < ZEROS_AT_ONCE {
+                let len = ZEROS.min(sections.len - at);
+                let extent = Extent::new(&sections.device, sections.offset + at, len);
+                jobs.push(Job::stripe(1, Arc::new(Zeros)).to(extent));
+                at += len;
+            }
+            for outcome in mover.run_all(jobs)? {
+                check_written(&outcome, &devices)?;
+            }
+        }
+        mover.flush(&devices)
     }
 
     /// Keeps one section of `section` sectors, which must hold all that is critical, at the end of the

@@ -16,9 +16,9 @@ const SAVED_MEMORY: u64 = 64 << 20;
 const SAVED_WINDOWS: u64 = 3;
 /// Memory for windows that need not be saved, all together, in bytes: what the disks have on their way,
 /// and little enough to stay in the processor's cache.
-const FREE_MEMORY: u64 = 16 << 20;
-/// Rows of a window that need not be saved, in bytes of a member: one of the engine's requests.
-const FREE_ROWS: u64 = 1 << 20;
+const FREE_MEMORY: u64 = 8 << 20;
+/// Rows of a window that need not be saved, in bytes of a member.
+const FREE_ROWS: u64 = 512 << 10;
 
 /// One restripe: from one geometry to another of the same level, in one walk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,19 +108,16 @@ impl Restripe {
         }
     }
 
+    /// Whole stripes of both geometries: see [`Track::whole_stripes`].
+    pub fn whole_stripes(&self) -> u64 {
+        self.track.whole_stripes()
+    }
+
     /// The sectors of one section that holds all of the critical section.
     pub fn critical_section(&self) -> Sectors {
         let critical = self.track.critical();
         let unit = self.whole_stripes();
         Sectors::new((critical.end - critical.start).next_multiple_of(unit))
-    }
-
-    /// Whole stripes of both geometries between two places where a reshape can stand: what a backup section
-    /// holds a multiple of.
-    pub fn whole_stripes(&self) -> u64 {
-        let stripe = |rows: Rows| rows.chunk * rows.width;
-        let common = |a: u64, b: u64| a / gcd(a, b) * b;
-        common(common(stripe(self.track.old), stripe(self.track.new)), self.track.unit)
     }
 
     /// The sectors that a section of a backup should have, if one is needed.
@@ -166,10 +163,6 @@ impl Restripe {
 
 fn sectors(bytes: u64) -> u64 {
     bytes / kcopy::SECTOR_SIZE
-}
-
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a.max(1) } else { gcd(b, a % b) }
 }
 
 fn rows(geometry: &Geometry) -> Option<Rows> {

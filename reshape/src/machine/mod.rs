@@ -52,6 +52,13 @@ use keeper::Keeper;
 /// The room is ample if so many of the longest windows fit into it.
 const AMPLE: u64 = 4;
 
+/// Windows that need not be saved, in memory at once: two are read or written, two wait.
+const ABREAST: u64 = 4;
+
+/// All of the memory is used after so many times as much was moved, a quarter of it from the start: the
+/// first touch of memory costs more than its use, and what moves little should not touch much.
+const WARM: u64 = 128;
+
 /// Bounds of a machine's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -186,6 +193,11 @@ pub struct Machine {
     limits: Limits,
     /// Distance recorded durably on every member.
     recorded: u64,
+    /// Where it began.
+    began: u64,
+    /// The least of a window that has to be saved: all that is critical, if one section can hold it, for
+    /// there may be no other; otherwise 0.
+    saved: u64,
     /// Where the next window begins.
     ahead: u64,
     /// The distance at which it stops by itself.
@@ -223,6 +235,8 @@ impl Machine {
             track,
             limits,
             recorded,
+            began: recorded,
+            saved: at_once(&track, limits.backup),
             ahead: recorded,
             until: track.total,
             next_id: 0,
@@ -448,7 +462,10 @@ impl Machine {
         let (length, critical) = self.next_window()?;
         let in_memory = self.windows.iter().filter(|w| w.phase != Phase::Written);
         let held: u64 = in_memory.map(|window| window.range.end - window.range.start).sum();
-        if held > 0 && held + length > self.limits.memory {
+        let most = if critical { self.limits.memory } else { ABREAST * self.limits.window };
+        // However long a window has to be: one is read, one is written, one waits.
+        let memory = self.warm(most).max(3 * length).min(self.limits.memory);
+        if held > 0 && held + length > memory {
             return None;
         }
         let range = self.ahead..self.ahead + length;
@@ -468,13 +485,25 @@ impl Machine {
         // Half of the room, so that the next window can be written while this one is recorded.
         let whole = |sectors: u64| (sectors / unit * unit).max(unit).min(left);
         if room >= unit.min(left) {
-            let largest = self.limits.window.min((room / 2).max(unit));
+            let largest = self.warm(self.limits.window).min((room / 2).max(unit));
             return Some((whole(largest).min(room), false));
         }
         match self.limits.backup {
-            Backup::Sections { length } => Some((whole(length), true)),
+            Backup::Sections { length } => {
+                // What a section holds is whole stripes of both geometries, as its length is.
+                let stripes = self.track.whole_stripes();
+                let largest = (self.warm(length) / stripes * stripes).max(self.saved).max(stripes);
+                Some((whole(largest.min(length)), true))
+            }
             Backup::None => None,
         }
+    }
+
+    /// How many of `most` sectors of memory are used by now.
+    fn warm(&self, most: u64) -> u64 {
+        let all = u128::from(self.limits.memory.saturating_mul(WARM).max(1));
+        let share = u128::from(most) * u128::from(self.ahead - self.began) / all;
+        u64::try_from(share).unwrap_or(most).clamp(most / 4, most)
     }
 
     /// Nothing can be begun: looks whether that is the end.
@@ -529,6 +558,15 @@ pub struct BadPosition {
     pub unit: u64,
     /// The largest position.
     pub total: u64,
+}
+
+/// The sectors that are critical, if a section holds all of them.
+fn at_once(track: &Track, backup: Backup) -> u64 {
+    let critical = track.critical();
+    match backup {
+        Backup::Sections { length } if critical.end - critical.start <= length => length,
+        Backup::Sections { .. } | Backup::None => 0,
+    }
 }
 
 /// The array sectors of a range of distances.

@@ -81,6 +81,10 @@ impl Rows {
     }
 }
 
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a.max(1) } else { gcd(b, a % b) }
+}
+
 /// Sizes of arrays fit in 64 bits; what does not is behind every array's end.
 fn narrow(value: u128) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
@@ -155,6 +159,14 @@ impl Track {
             Some(row) => self.total.saturating_sub(self.new.fits_from(row)),
             None => self.total,
         }
+    }
+
+    /// Whole stripes of both geometries between two places where a reshape can stand: what a backup section
+    /// holds a multiple of.
+    pub fn whole_stripes(&self) -> u64 {
+        let stripe = |rows: Rows| rows.chunk * rows.width;
+        let common = |a: u64, b: u64| a / gcd(a, b) * b;
+        common(common(stripe(self.old), stripe(self.new)), self.unit)
     }
 
     /// Whether a window from `distance` on can be written without a copy elsewhere.

@@ -37,7 +37,7 @@ enum Initial {
 
 pub(crate) fn run(args: &CreateArgs, screen: Screen) -> Result<Exit, Failure> {
     let wanted = wanted(args)?;
-    let mut mover = mover(&args.mover)?;
+    let mut mover = mover(&args.mover, args.devices.len())?;
     let initial = if args.create_files.is_some() {
         on_files(args, &wanted, &mut mover)?;
         Initial::Needless

@@ -44,7 +44,7 @@ impl Given {
             drop(open_all(paths, Access::Look, how.direct)?);
         }
         let devices = open_all(paths, access, how.direct)?;
-        let mut mover = mover(how)?;
+        let mut mover = mover(how, paths.len())?;
         let members = Members::read(&mut mover, devices).map_err(|error| no_member(&error))?;
         let assembly = assemble(&members.candidates).map_err(|error| no_array(&error))?;
         Ok(Self { mover, members, assembly })
@@ -91,11 +91,11 @@ fn twice(one: &Path, other: &Path) -> Failure {
     Failure::refused(message).hint("name every member once")
 }
 
-/// The engine that moves an array's data.
-pub(crate) fn mover(how: &MoverArgs) -> Result<Mover, Failure> {
+/// The engine that moves the data of an array of so many members.
+pub(crate) fn mover(how: &MoverArgs, members: usize) -> Result<Mover, Failure> {
     let config = Config { throttle: engine::throttle(how.rate)?, ..Config::default() };
-    let options =
-        Options { pages: engine::pages_of(how.pool.0)?, backend: how.backend.into(), config };
+    let pages = engine::pages_of(how.pool_for(members))?;
+    let options = Options { pages, backend: how.backend.into(), config };
     Mover::open(&options).map_err(|error| {
         let failure = Failure::refused(format!("cannot start the copy engine: {error}"));
         match error {

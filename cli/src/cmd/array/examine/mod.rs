@@ -51,7 +51,7 @@ struct Found<'a> {
 }
 
 pub(crate) fn run(args: &ExamineArgs, screen: Screen) -> Result<Exit, Failure> {
-    let mut mover = mover(&MoverArgs::small())?;
+    let mut mover = mover(&MoverArgs::small(), 0)?;
     let mut exit = Exit::Done;
     let mut all = Vec::new();
     for path in &args.devices {

@@ -38,7 +38,7 @@ impl Proof {
         sectors: Sectors,
         watch: &mut Watch,
     ) -> Result<String, Failure> {
-        let mut mover = mover(&args.run.mover)?;
+        let mut mover = mover(&args.run.mover, disks.len())?;
         let members = Members::read(&mut mover, disks.to_vec()).map_err(|e| no_member(&e))?;
         let assembly = assemble(&members.candidates).map_err(|error| no_array(&error))?;
         let array = Array::open(&assembly, &members.devices, &members.bad)

@@ -92,7 +92,7 @@ impl Subject {
     /// Reads the members, which may be cut behind their superblocks.
     fn open(args: &PlanArgs) -> Result<Self, Failure> {
         let devices = given::open_all(&args.array.devices, Access::Look, Direct::Auto)?;
-        let mut mover = given::mover(&MoverArgs::small())?;
+        let mut mover = given::mover(&MoverArgs::small(), 0)?;
         let mut members = Members::read(&mut mover, devices).map_err(|e| given::no_member(&e))?;
         for candidate in &mut members.candidates {
             let superblock = &candidate.superblock;
