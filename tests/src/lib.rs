@@ -6,6 +6,7 @@
 //! | [`cargo`] | the C library and the examples, freshly built |
 //! | [`corpus`] | arrays of the real md driver, kept small |
 //! | [`data`] | bytes that follow from a seed and their position; files made of them |
+//! | [`fuzzing`] | what fuzz targets run: plans and reshapes from bytes |
 //! | [`golden`] | expected texts, kept as files |
 //! | [`judge`] | the real mdadm and md driver, which judge arrays |
 //! | [`loopdev`] | loop devices that nobody else will be handed, detached on drop |
@@ -27,6 +28,7 @@ pub mod binary;
 pub mod cargo;
 pub mod corpus;
 pub mod data;
+pub mod fuzzing;
 pub mod golden;
 pub mod judge;
 pub mod loopdev;

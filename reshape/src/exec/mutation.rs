@@ -19,6 +19,12 @@ pub enum Mutation {
     OverwriteEarly,
     /// What a backup put back is recorded before it is durable.
     RestoreUnflushed,
+    /// The reshape goes on from where it stood before a backup was put back.
+    RestoreUnrecorded,
+    /// A critical section without a usable backup is believed without a witness.
+    GroundUnseen,
+    /// Members that fill a slot of the old array stay when the reshape turns around.
+    FillsStay,
 }
 
 /// Which rules hold: all of them, but in tests of the tests.

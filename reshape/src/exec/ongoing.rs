@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kcopy::Device;
 
-use super::mutation::Rules;
+use super::mutation::{Mutation, Rules};
 use super::restore::restore;
 use super::window::{Other, Reading, Window, Witness, reading};
 use super::{ExecError, Executor, Options, Progress, Restripe};
@@ -108,7 +108,7 @@ impl Ongoing {
 
     /// Takes a rule of order away; for tests of the tests only.
     #[cfg(feature = "mutation")]
-    pub fn break_rule(&mut self, rule: Option<super::Mutation>) {
+    pub fn break_rule(&mut self, rule: Option<Mutation>) {
         self.rules = Rules { broken: rule };
     }
 
@@ -267,7 +267,7 @@ impl Ongoing {
             Ground::Witnessed(witness)
         } else if verdicts.iter().any(|found| says_nothing_is_saved(found, witness)) {
             Ground::NothingSaved
-        } else if trust == Trust::Blind {
+        } else if trust == Trust::Blind || self.rules.lack(Mutation::GroundUnseen) {
             Ground::Blind
         } else {
             return Err(ExecError::NoGround { position: from, witness });
@@ -404,7 +404,8 @@ impl Ongoing {
             self = self.reread(mover)?;
         }
         let position = ArraySector::new(self.position().get().min(back.track.total));
-        let leaving = self.fills()?;
+        let stay = self.rules.lack(Mutation::FillsStay);
+        let leaving = if stay { Vec::new() } else { self.fills()? };
         self.turned(position)?;
         self.record.commit(mover, clock(), |superblock| {
             // All of them can: that was seen a moment ago.

@@ -70,6 +70,8 @@ pub(super) fn restore(
             mover.flush(&new.devices())?;
         }
         position = b;
-        record_position(mover, record, restripe, position, now)?;
+        if !rules.lack(Mutation::RestoreUnrecorded) {
+            record_position(mover, record, restripe, position, now)?;
+        }
     }
 }

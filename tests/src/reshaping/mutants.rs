@@ -13,7 +13,7 @@ use crate::sim::report::Report;
 type Mutant = (&'static str, Mutation, fn(&Case) -> bool);
 
 /// Every rule.
-pub const MUTANTS: [Mutant; 8] = [
+pub const MUTANTS: [Mutant; 11] = [
     ("a backup's data is durable before its header", Mutation::BackupUnflushed, saved_and_degraded),
     (
         "a backup's header is durable before anything is overwritten",
@@ -30,6 +30,17 @@ pub const MUTANTS: [Mutant; 8] = [
     ("the position is recorded on every member", Mutation::RecordOnOne, moved),
     ("nothing is overwritten that is needed", Mutation::OverwriteEarly, moved),
     ("what was put back is durable before the position", Mutation::RestoreUnflushed, saved),
+    (
+        "the reshape goes on behind what was put back",
+        Mutation::RestoreUnrecorded,
+        saved_and_degraded,
+    ),
+    (
+        "a critical section without a backup needs a witness",
+        Mutation::GroundUnseen,
+        saved_and_degraded,
+    ),
+    ("who fills a slot leaves when the reshape turns", Mutation::FillsStay, filled),
 ];
 
 /// Every subset of a few blocks, and some of more.
@@ -49,6 +60,10 @@ fn saved(case: &Case) -> bool {
 
 fn saved_and_degraded(case: &Case) -> bool {
     saved(case) && case.missing.is_some()
+}
+
+fn filled(case: &Case) -> bool {
+    case.fill.is_some()
 }
 
 /// The section is used more than once.
