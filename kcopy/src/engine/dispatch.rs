@@ -54,6 +54,7 @@ enum Start {
 impl Engine {
     /// The next operation for the backend; `None` if there is nothing to issue now. Ask again
     /// after a completion, after an admission, and at [`Engine::deadline`].
+    #[inline(always)] // so that an operation is made where the backend takes it
     pub fn next_op(&mut self, now: Time) -> Option<(OpId, Op)> {
         self.look_for_cancelled();
         loop {

@@ -16,6 +16,7 @@ use crate::units::{Sector, Time};
 
 impl Engine {
     /// The next callback that is to be called; its outcome goes into `outcome`, a fresh one.
+    #[inline(always)]
     pub(crate) fn next_finished(&mut self, now: Time, outcome: &mut Outcome) -> Option<Callback> {
         let (callback, since) = match self.finished.pop_front()? {
             Due::Job(key) => {

@@ -136,6 +136,7 @@ pub(super) enum ShortStart {
 
 impl Engine {
     /// Starts a job whose turn it is.
+    #[inline(always)]
     pub(super) fn start_short(&mut self, key: JobKey) -> ShortStart {
         let Self { jobs, queue, pool, ops, .. } = self;
         let job = &jobs[key];
