@@ -3,7 +3,7 @@
 
 use tests::reshaping::case::{Case, all};
 use tests::reshaping::crash::STATES;
-use tests::reshaping::{backups, mutants, suite};
+use tests::reshaping::{backups, failing, mutants, suite};
 
 /// Every so many of the cases.
 fn some(step: usize) -> Vec<Case> {
@@ -80,6 +80,13 @@ fn a_backup_that_is_not_the_right_one_is_named_and_nothing_is_written() {
 #[test]
 fn a_full_file_system_is_found_out_before_anything_is_changed() {
     backups::no_space().expect_clean();
+}
+
+#[test]
+fn a_write_or_flush_that_fails_on_the_way_is_told_and_loses_nothing() {
+    let report = failing::everything();
+    report.expect_clean();
+    assert!(report.counted("failures told") >= 60, "{}", report.counted("failures told"));
 }
 
 #[test]

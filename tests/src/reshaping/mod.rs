@@ -17,6 +17,7 @@
 //! | [`power`] | backends that take pictures or lose their power |
 //! | [`crash`] | the states of one case, and what is done to each |
 //! | [`backups`] | backups of no use, file systems without room |
+//! | [`failing`] | writes and flushes that fail on the way |
 //! | [`mutants`] | the rules of order, taken away one at a time |
 //! | [`suite`] | how much of it |
 
@@ -25,6 +26,7 @@ pub mod bench;
 pub mod case;
 pub mod chain;
 pub mod crash;
+pub mod failing;
 pub mod image;
 pub mod mutants;
 pub mod power;
