@@ -614,19 +614,23 @@ impl<'a> Executor<'a> {
         for slot in failed {
             self.old.set_leg(*slot, None);
             self.new.set_leg(*slot, None);
-            if let Some(number) = self.record.number_in(*slot) {
-                self.record.drop_device(number);
-                self.record.commit(self.mover, (self.clock)(), |_| Ok(()))?;
-            }
         }
         let enough = |view: &View| {
             let geometry: &Geometry = view.geometry();
             geometry.enough(|slot| view.leg(slot).is_some())
         };
-        if failed.is_empty() || (enough(&self.old) && enough(&self.new)) {
-            return Ok(());
+        // Before anything is recorded: with all of them there is an array that may go on later.
+        let go_on = failed.is_empty() || (enough(&self.old) && enough(&self.new));
+        if !go_on {
+            return Err(ExecError::TooManyFailed { slots: failed.to_vec() });
         }
-        Err(ExecError::TooManyFailed { slots: failed.to_vec() })
+        for slot in failed {
+            if let Some(number) = self.record.number_in(*slot) {
+                self.record.drop_device(number);
+                self.record.commit(self.mover, (self.clock)(), |_| Ok(()))?;
+            }
+        }
+        Ok(())
     }
 
     fn record_position(&mut self, position: ArraySector) -> Result<(), ExecError> {
