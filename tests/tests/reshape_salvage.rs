@@ -41,16 +41,21 @@ fn what_is_lost_is_named_and_the_code_is_1() {
 }
 
 #[test]
-fn torn_members_are_exported_and_their_position_is_not_recorded() {
+fn torn_members_are_exported_and_put_right_by_way_of_a_file_that_is_gone_then() {
     let members = Members::amid("r5-3to4.crit3");
     members.reshape("salvage ALL --to out").expect_code(0);
     members.expect_content("out", 0, members.sectors());
-    let before = members.state();
-    let done = members.reshape("salvage ALL --yes").expect_code(2);
-    assert!(done.stderr.contains("torn against each other"), "{}", done.stderr);
-    assert!(done.stderr.contains("hint: --to"), "{}", done.stderr);
-    assert!(done.stderr.contains("--mend FILE"), "{}", done.stderr);
-    assert_eq!(members.state(), before, "something was written");
+    let files = || std::fs::read_dir(members.dir()).expect("a folder").count();
+    let before = files();
+    let done = members.reshape("salvage ALL --yes").expect_code(0);
+    assert!(done.stderr.contains("torn stripes are saved in reshape-"), "{}", done.stderr);
+    assert_eq!(files(), before, "a file stays");
+    members.reshape("export ALL --to halfway").expect_code(0);
+    members.expect_content("halfway", 0, members.sectors());
+    members.reshape("continue ALL --yes").expect_code(0);
+    members.reshape("check ALL").expect_code(0);
+    members.reshape("export ALL --to after").expect_code(0);
+    members.expect_content("after", 0, members.sectors());
 }
 
 #[test]

@@ -14,7 +14,8 @@ reshape has really come to, what speaks for that, and what is lost. It writes no
 --to writes the content to a file, wherever it stands on the members. Sectors that are lost are listed \
 and are zeros in a new file. --yes records the position that was found on all members, so that reshape \
 continue and mdadm can go on from there. Where members stopped at different stripes no position is right: \
-with --yes --mend FILE those stripes are saved in FILE, which has to be on another device, and written anew.
+those stripes are saved in a file, which has to be on another device, and written anew. It is the FILE of \
+--mend, or one in the current directory that is removed at the end.
 
 The exit code is 0 only if nothing is lost and the evidence is clear.
 
@@ -40,6 +41,7 @@ pub(crate) struct SalvageArgs {
     #[arg(short = 'R', long, visible_alias = "run")]
     pub(crate) yes: bool,
     /// New file in which stripes that are torn between members are saved before they are written anew
+    /// [default: reshape-UUID.torn, removed at the end]
     #[arg(long, value_name = "FILE", requires = "yes", value_hint = ValueHint::FilePath)]
     pub(crate) mend: Option<PathBuf>,
     #[command(flatten)]

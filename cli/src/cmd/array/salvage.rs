@@ -1,7 +1,7 @@
 //! `reshape salvage`: where an interrupted reshape really stopped, and what of the content there is.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kcopy::{Device, SECTOR_SIZE};
 use reshape::array::{ArrayError, Range, Target};
@@ -140,7 +140,7 @@ pub(crate) fn run(args: &SalvageArgs, screen: Screen) -> Result<Exit, Failure> {
         export(args, screen, &mut given, &finding, (to, &mut done))?;
     }
     if let Some(way) = way {
-        done.recorded = put_right(&mut given, &finding, way)?;
+        done.recorded = put_right(screen, &mut given, &finding, way)?;
     }
     Ok(tell(args, screen, &given, &finding, &done))
 }
@@ -207,7 +207,16 @@ enum Way {
     /// One position on all of them.
     Record,
     /// What is torn is saved in this file, and written anew.
-    Mend(Device),
+    Mend(Device, Keep),
+}
+
+/// What becomes of the file that torn stripes were saved in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keep {
+    /// It was named, and stays.
+    Named,
+    /// It was made for want of a name, and is removed when the members hold all that is in it.
+    Own,
 }
 
 /// How the members can be put right; opens the file that this takes.
@@ -220,22 +229,26 @@ fn way(args: &SalvageArgs, given: &Given, finding: &Finding) -> Result<Way, Fail
         _ if finding.is_recordable() => Ok(Way::Record),
         (None, _) if finding.verdict == Verdict::Ambiguous => Err(cannot(&SalvageError::NotSure)),
         (None, _) => Err(cannot(&SalvageError::NotRecordable)),
-        (Some(torn), None) => {
-            let bytes = human(2 * torn.sectors.get() * SECTOR_SIZE);
-            Err(cannot(&SalvageError::NotRecordable).hint(format!(
-                "--to writes the content to a file; --mend FILE, on another device, writes the torn \
-                 stripes anew and takes {bytes}"
-            )))
-        }
         (Some(_), Some(path)) => {
             let file = fresh_file(Some(path), &given.members.devices, false)?;
-            Ok(Way::Mend(file))
+            Ok(Way::Mend(file, Keep::Named))
+        }
+        (Some(_), None) => {
+            let path = PathBuf::from(format!("reshape-{}.torn", given.assembly.uuid));
+            let file = fresh_file(Some(&path), &given.members.devices, false);
+            let hint = "--mend FILE says where torn stripes are saved before they are written anew";
+            Ok(Way::Mend(file.map_err(|failure| failure.hint(hint))?, Keep::Own))
         }
     }
 }
 
 /// Puts the members right; gives the position that is recorded then, if one had to be.
-fn put_right(given: &mut Given, finding: &Finding, way: Way) -> Result<Option<u64>, Failure> {
+fn put_right(
+    screen: Screen,
+    given: &mut Given,
+    finding: &Finding,
+    way: Way,
+) -> Result<Option<u64>, Failure> {
     let (mover, members, assembly) = (&mut given.mover, &given.members, &given.assembly);
     let (put, hint) = match way {
         Way::Record => {
@@ -244,9 +257,14 @@ fn put_right(given: &mut Given, finding: &Finding, way: Way) -> Result<Option<u6
             let hint = "run the same command again: the members may record different positions now";
             (put.map(|()| finding.resume), hint.to_owned())
         }
-        Way::Mend(file) => {
+        Way::Mend(file, keep) => {
             let path = name(file.path());
+            screen.note(&format!("torn stripes are saved in {path} before they are written anew"));
             let put = mend(mover, (members, assembly), finding, &file, date());
+            if put.is_ok() && keep == Keep::Own {
+                // One that stays does no harm: it says that it is not needed.
+                let _ = std::fs::remove_file(file.path());
+            }
             let hint = format!(
                 "keep {path}: reshape status --backup-file {path} says whether it is needed; if it holds \
                  nothing, run the same command again with another file"
@@ -424,7 +442,7 @@ fn tell(args: &SalvageArgs, screen: Screen, given: &Given, finding: &Finding, do
         }
         Verdict::Found if finding.torn().is_some() => {
             screen.hint(
-                "--yes --mend FILE puts the members right; --to writes what there is to a file",
+                "--yes puts the members right, by way of a file; --to writes what there is to a file",
             );
         }
         Verdict::AsRecorded => screen.hint("reshape continue goes on"),
