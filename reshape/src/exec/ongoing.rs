@@ -474,11 +474,9 @@ fn turn_around(superblock: &mut Superblock, position: ArraySector) -> Result<(),
 /// that we wrote for this very reshape and that claims to hold nothing that is needed; or it has none
 /// yet, as mdadm makes it, and most rows prove the same.
 fn says_nothing_is_saved(found: &BackupVerdict, witness: Witness) -> bool {
-    let most = witness.verified > witness.mute;
-    witness.contradicting == 0
-        && match &found.verdict {
-            Err(NoBackup::NotNeeded { ours, .. }) => *ours,
-            Err(error) => most && is_absent(error),
-            Ok(_) => false,
-        }
+    match &found.verdict {
+        Err(NoBackup::NotNeeded { ours, .. }) => *ours && witness.contradicting == 0,
+        Err(error) => is_absent(error) && witness.mostly_holds(),
+        Ok(_) => false,
+    }
 }

@@ -49,6 +49,12 @@ impl Witness {
         self.mute == 0 && self.contradicting == 0
     }
 
+    /// Whether no row contradicts its parity, and more agree than say nothing: what an empty backup says is
+    /// believed then.
+    pub fn mostly_holds(&self) -> bool {
+        self.contradicting == 0 && self.verified > self.mute
+    }
+
     pub(super) fn add(&mut self, other: Self) {
         self.verified += other.verified;
         self.blank += other.blank;

@@ -32,9 +32,9 @@ pub(crate) fn lay_over(
     screen: Screen,
 ) -> Result<(), Failure> {
     let age = if wanted.force { Age::Any } else { Age::Checked };
-    let is_needed = is_needed(given)?;
+    let need = need(given)?;
     let mut found = Vec::new();
-    let mut answered = !is_needed;
+    let mut answered = need == Need::Nothing;
     if let Some(path) = wanted.file {
         let device = open_source(path, Direct::Auto)?;
         match Backup::read(&mut given.mover, &device, &given.assembly, age) {
@@ -42,8 +42,9 @@ pub(crate) fn lay_over(
             Err(NoBackup::NotNeeded { .. }) => answered = true,
             Err(error @ NoBackup::NotReshaping { .. }) => screen.note(&error.to_string()),
             // A file that nothing was saved to yet.
-            Err(error) if is_absent(&error) && (wanted.force || !is_needed) => {
+            Err(error) if is_absent(&error) && (wanted.force || need != Need::Backup) => {
                 screen.note(&error.to_string());
+                answered |= need == Need::EmptyBackup;
             }
             Err(error) => return Err(useless(&error)),
         }
@@ -65,28 +66,40 @@ pub(crate) fn lay_over(
     Ok(())
 }
 
-/// Whether what follows where the reshape stopped may have been overwritten by what moved there, and
-/// the members cannot prove that it was not.
-fn is_needed(given: &mut Given) -> Result<bool, Failure> {
-    let Shapes::Moving { old, new, .. } = &given.assembly.shapes else { return Ok(false) };
-    // Between as many members each row agrees with its parity, be it an old one or a new one.
-    let is_told_apart = old.raid_disks() != new.raid_disks();
+/// What it takes to read what follows where the reshape stopped, and may have been overwritten by what moved
+/// there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// Nothing was overwritten, as the members prove.
+    Nothing,
+    /// Most of them prove it: a backup file to which nothing was saved would say the same.
+    EmptyBackup,
+    Backup,
+}
+
+fn need(given: &mut Given) -> Result<Need, Failure> {
+    if !matches!(given.assembly.shapes, Shapes::Moving { .. }) {
+        return Ok(Need::Nothing);
+    }
     let failed = |error: &ExecError| {
         Failure::refused(format!("cannot read the array: {error}"))
             .hint("reshape detail shows how far the reshape has come")
     };
-    let ongoing = Ongoing::new(given.assembly.clone(), given.members.clone());
-    let ongoing = match ongoing {
+    let ongoing = match Ongoing::new(given.assembly.clone(), given.members.clone()) {
         Ok(ongoing) => ongoing,
         // Members are missing: whoever reads by force reads without proof.
-        Err(ExecError::Array(_)) => return Ok(true),
+        Err(ExecError::Array(_)) => return Ok(Need::Backup),
         Err(error) => return Err(failed(&error)),
     };
     if !ongoing.is_critical() {
-        return Ok(false);
+        return Ok(Need::Nothing);
     }
     let witness = ongoing.witness(&mut given.mover).map_err(|error| failed(&error))?;
-    Ok(!(is_told_apart && witness.holds() && witness.verified > 0))
+    Ok(match () {
+        () if witness.holds() => Need::Nothing,
+        () if witness.mostly_holds() => Need::EmptyBackup,
+        () => Need::Backup,
+    })
 }
 
 /// Whether a backup holds what is next to be moved.
