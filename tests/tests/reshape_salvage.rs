@@ -40,6 +40,16 @@ fn what_is_lost_is_named_and_the_code_is_1() {
     assert!(done.stdout.contains("not proven"), "{}", done.stdout);
 }
 
+/// The members are read and finished as those of any recorded reshape.
+fn expect_goes_on(members: &Members) {
+    members.reshape("export ALL --to halfway").expect_code(0);
+    members.expect_content("halfway", 0, members.sectors());
+    members.reshape("continue ALL --yes").expect_code(0);
+    members.reshape("check ALL").expect_code(0);
+    members.reshape("export ALL --to after").expect_code(0);
+    members.expect_content("after", 0, members.sectors());
+}
+
 #[test]
 fn torn_members_are_exported_and_put_right_by_way_of_a_file_that_is_gone_then() {
     let members = Members::amid("r5-3to4.crit3");
@@ -50,12 +60,7 @@ fn torn_members_are_exported_and_put_right_by_way_of_a_file_that_is_gone_then() 
     let done = members.reshape("salvage ALL --yes").expect_code(0);
     assert!(done.stderr.contains("torn stripes are saved in reshape-"), "{}", done.stderr);
     assert_eq!(files(), before, "a file stays");
-    members.reshape("export ALL --to halfway").expect_code(0);
-    members.expect_content("halfway", 0, members.sectors());
-    members.reshape("continue ALL --yes").expect_code(0);
-    members.reshape("check ALL").expect_code(0);
-    members.reshape("export ALL --to after").expect_code(0);
-    members.expect_content("after", 0, members.sectors());
+    expect_goes_on(&members);
 }
 
 #[test]
@@ -66,12 +71,7 @@ fn torn_stripes_are_saved_and_written_anew() {
     members.reshape("salvage ALL --yes --mend torn").expect_code(0);
     let report = members.reshape("salvage ALL --json").expect_code(0).json();
     assert_eq!(report["verdict"], "as_recorded");
-    members.reshape("export ALL --to halfway").expect_code(0);
-    members.expect_content("halfway", 0, members.sectors());
-    members.reshape("continue ALL --yes").expect_code(0);
-    members.reshape("export ALL --to out").expect_code(0);
-    members.expect_content("out", 0, members.sectors());
-    members.reshape("check ALL").expect_code(0);
+    expect_goes_on(&members);
     // The power goes when the stripes are saved and none of them is written: the file has what is needed.
     let cut = Members::amid("r5-3to4.crit3");
     std::fs::copy(members.path("torn"), cut.path("torn")).unwrap();

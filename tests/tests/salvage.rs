@@ -102,6 +102,25 @@ fn head(path: &Path) -> Vec<u8> {
     [&bytes[..bytes.len().min(1 << 20)], &bytes[end..]].concat()
 }
 
+/// What `each` says of the fixtures, two at a time, in no order.
+fn on_all<T: Send>(fixtures: Vec<Fixture>, each: impl Fn(&Fixture) -> Option<T> + Sync) -> Vec<T> {
+    let queue = Mutex::new(fixtures);
+    let said = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().expect("no panic").pop();
+                    let Some(fixture) = next else { return };
+                    let answer = each(&fixture);
+                    said.lock().expect("no panic").extend(answer);
+                }
+            });
+        }
+    });
+    said.into_inner().expect("no panic")
+}
+
 /// In place, without a backup, torn in several stripes: which members are ahead cannot be told of
 /// all of them.
 const TORN: &str = "x5-chunk-64to128-v090.crit3";
@@ -115,24 +134,11 @@ fn all_content_that_is_on_the_members_of_interrupted_reshapes_is_found() {
         recovered += usize::from(is_recovered);
         !fixture.name.ends_with(".done") && (!is_recovered || long || recovered % EVERY == 0)
     });
-    let queue = Mutex::new(chosen.collect::<Vec<Fixture>>());
-    assert!(queue.lock().expect("no panic").len() > 30);
-    let failures = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                loop {
-                    let next = queue.lock().expect("no panic").pop();
-                    let Some(fixture) = next else { return };
-                    if let Err(why) = judge(&fixture) {
-                        let failure = format!("{}: {why}", fixture.name);
-                        failures.lock().expect("no panic").push(failure);
-                    }
-                }
-            });
-        }
-    });
-    let failures = failures.into_inner().expect("no panic");
+    let chosen: Vec<Fixture> = chosen.collect();
+    assert!(chosen.len() > 30);
+    let judged =
+        |fixture: &Fixture| judge(fixture).err().map(|why| format!("{}: {why}", fixture.name));
+    let failures = on_all(chosen, judged);
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
@@ -239,21 +245,10 @@ fn wrong_record_of_a_shift_is_never_proven_and_a_right_one_is() {
     let fixtures = [Kind::Reshapes, Kind::Hard].into_iter().flat_map(corpus::all);
     let fixtures = fixtures.filter(|fixture| !fixture.name.ends_with(".done"));
     let fixtures = fixtures.enumerate().filter(|(index, _)| long || index % EVERY == 0);
-    let queue = Mutex::new(fixtures.map(|(_, fixture)| fixture).collect::<Vec<Fixture>>());
-    let tried = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                loop {
-                    let next = queue.lock().expect("no panic").pop();
-                    let Some(fixture) = next else { return };
-                    let proven = try_records(&fixture).map(|proven| (fixture.name, proven));
-                    tried.lock().expect("no panic").extend(proven);
-                }
-            });
-        }
+    let fixtures = fixtures.map(|(_, fixture)| fixture).collect();
+    let tried = on_all(fixtures, |fixture| {
+        try_records(fixture).map(|proven| (fixture.name.clone(), proven))
     });
-    let tried = tried.into_inner().expect("no panic");
     assert!(tried.len() >= 4, "{tried:?}");
     // With a member missing everything may have to be read.
     let whole = tried.iter().filter(|(name, _)| !name.contains("d-"));
