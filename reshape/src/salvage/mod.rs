@@ -204,13 +204,7 @@ pub fn find(
     files: &[Device],
     moved: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Finding, SalvageError> {
-    let Shapes::Moving { reshape, .. } = &assembly.shapes else {
-        return Err(SalvageError::NotReshaping);
-    };
-    let array = Array::open_forced(assembly, &members.devices, &members.bad)?;
-    let (old, new) = array.views().ok_or(SalvageError::NotReshaping)?;
-    let (old, new) = (before(old), after(new));
-    let walk = Walk::new(&old, &new, reshape.direction);
+    let Readings { reshape, old, new, walk } = Readings::open(members, assembly)?;
     let (judged, mut backups) = saved::gather(mover, members, assembly, files);
     let evidence = Look::new(mover, &walk, &old, &new).run(&judged, moved)?;
     let claims = claims(members, assembly);
@@ -224,6 +218,27 @@ pub fn find(
     let mut located = search.locate(&decision);
     located.unproven = unproven((&evidence, &walk), &decision, (&judged, &backups));
     Ok(conclude(&walk, reshape, claims, (&evidence, &decision), backups, located))
+}
+
+/// Both readings of an array whose reshape is under way, and the order in which it goes from one to the other.
+struct Readings<'a> {
+    reshape: &'a Reshape,
+    old: View,
+    new: View,
+    walk: Walk,
+}
+
+impl<'a> Readings<'a> {
+    fn open(members: &Members, assembly: &'a Assembly) -> Result<Self, SalvageError> {
+        let Shapes::Moving { reshape, .. } = &assembly.shapes else {
+            return Err(SalvageError::NotReshaping);
+        };
+        let array = Array::open_forced(assembly, &members.devices, &members.bad)?;
+        let (old, new) = array.views().ok_or(SalvageError::NotReshaping)?;
+        let (old, new) = (before(old), after(new));
+        let walk = Walk::new(&old, &new, reshape.direction);
+        Ok(Self { reshape, old, new, walk })
+    }
 }
 
 /// Sectors behind a recorded position that may have been moved with a backup that is not here, or without

@@ -19,9 +19,9 @@ use std::ops::Range;
 use super::front::{Evidence, UnitSeen};
 use super::look::Look;
 use super::walk::{UNIT, Walk};
-use super::{SalvageError, after, before, claims};
-use crate::array::{Array, ArrayError, Members};
-use crate::assemble::{Assembly, Shapes};
+use super::{Readings, SalvageError, claims};
+use crate::array::{ArrayError, Members};
+use crate::assemble::Assembly;
 use crate::metadata::Direction;
 use crate::mover::Mover;
 use crate::units::ArraySector;
@@ -43,13 +43,7 @@ pub fn is_proven(
     assembly: &Assembly,
     moved: &mut dyn FnMut(u64) -> bool,
 ) -> Result<bool, SalvageError> {
-    let Shapes::Moving { reshape, .. } = &assembly.shapes else {
-        return Err(SalvageError::NotReshaping);
-    };
-    let array = Array::open_forced(assembly, &members.devices, &members.bad)?;
-    let (old, new) = array.views().ok_or(SalvageError::NotReshaping)?;
-    let (old, new) = (before(old), after(new));
-    let walk = Walk::new(&old, &new, reshape.direction);
+    let Readings { reshape, old, new, walk } = Readings::open(members, assembly)?;
     let agree = claims(members, assembly);
     let agree = agree.iter().all(|claim| claim.position == Some(reshape.position));
     if !walk.only_shifts() || !agree {
