@@ -69,7 +69,7 @@ pub struct Outcome {
     /// The job was cancelled, or its client was closed by force, before it was done.
     pub cancelled: bool,
     /// Ranges of the source that could not be read and lie as zeros on the destinations
-    /// ([`crate::OnError::Continue`]); ranges of destinations are in `lost`.
+    /// ([`crate::OnError::Continue`]); what destinations lack is in `unwritten`.
     pub unreadable: Vec<JobRange>,
     /// Per destination (index, range): what could not be written.
     pub unwritten: Vec<(usize, JobRange)>,

@@ -444,9 +444,13 @@ impl<'a> Runner<'a> {
 }
 
 impl Target {
-    /// The first fault counts.
+    /// Of the same kind the fault with the lowest sector counts, for chunks end in any order; else
+    /// the first.
     pub(crate) fn fail(&mut self, fault: Fault, detach: bool) {
-        self.fault.get_or_insert(fault);
+        let lower = |known: Fault| fault.kind == known.kind && fault.sector < known.sector;
+        if self.fault.is_none_or(lower) {
+            self.fault = Some(fault);
+        }
         self.detached |= detach;
     }
 }
