@@ -25,6 +25,8 @@ pub struct KibSize(pub u64);
 pub enum SizeError {
     /// There is no number in front.
     NoNumber,
+    /// The number has a fraction.
+    NotWhole,
     /// The letters behind the number are no unit.
     UnknownUnit,
     /// The number of bytes does not fit in 64 bits.
@@ -37,6 +39,7 @@ impl fmt::Display for SizeError {
             Self::NoNumber => {
                 "a size is a whole number and a unit, such as 4KiB, 8s (sectors) or 1G"
             }
+            Self::NotWhole => "a size is a whole number: write 1536K instead of 1.5M",
             Self::UnknownUnit => {
                 "unknown unit; known are B, s (sectors of 512 bytes), K M G T P E and KiB MiB ... \
                  (times 1024), KB MB ... (times 1000)"
@@ -57,6 +60,9 @@ impl FromStr for Size {
         let (number, unit) = text.split_at(digits);
         if number.is_empty() {
             return Err(SizeError::NoNumber);
+        }
+        if unit.starts_with(['.', ',']) {
+            return Err(SizeError::NotWhole);
         }
         let factor = factor(unit.trim_start_matches(' ')).ok_or(SizeError::UnknownUnit)?;
         // Digits only: the one way to fail is a number that is too large.
@@ -171,7 +177,10 @@ mod tests {
         for text in ["", "K", "-1", "+1", " ", "s", "\u{661}"] {
             assert_eq!(bytes(text), Err(SizeError::NoNumber), "{text}");
         }
-        for text in ["1.5G", "0x10", "4b", "4X", "4KiBs", "4Ki", "4 K B", "4KK", "1e3", "4KiB\n"] {
+        for text in ["1.5G", "1,5G", "0.5", "1."] {
+            assert_eq!(bytes(text), Err(SizeError::NotWhole), "{text}");
+        }
+        for text in ["0x10", "4b", "4X", "4KiBs", "4Ki", "4 K B", "4KK", "1e3", "4KiB\n"] {
             assert_eq!(bytes(text), Err(SizeError::UnknownUnit), "{text}");
         }
         for text in ["16E", "18446744073709551616", "36028797018963968s", "99999999999999999999"] {

@@ -79,13 +79,13 @@ bitflags! {
         const SKIP_ZEROS = 1 << 3;
         /// Zeroing gives space back where it can (punches holes) instead of keeping it allocated.
         const PUNCH_HOLES = 1 << 4;
+        /// A failed operation is final: not cut down to the bad block, not tried again.
+        const NO_ISOLATION = 1 << 5;
         /// The destinations read as zeros already: blocks of zeros need not be written at all.
         const DESTINATION_IS_ZERO = 1 << 6;
         /// A zero job gives the space back and leaves undefined what it reads as: see
         /// [`Job::discard`].
         const DISCARD = 1 << 7;
-        /// A failed operation is final: not cut down to the bad block, not tried again.
-        const NO_ISOLATION = 1 << 5;
     }
 }
 

@@ -28,8 +28,8 @@ pub struct Fault {
     pub kind: FaultKind,
     /// The error number; `EIO` for the end of the device.
     pub errno: Errno,
-    /// The first bad sector on that device, of 512 bytes. With [`crate::Job::isolate`] off it is
-    /// the first sector of the operation that failed.
+    /// The first bad sector on that device, of 512 bytes. With
+    /// [`crate::Flags::NO_ISOLATION`] it is the first sector of the operation that failed.
     pub sector: Sector,
 }
 
@@ -79,7 +79,8 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The most ranges that an outcome lists of each kind; bounds its memory.
+    /// The most ranges that an outcome lists of each kind; bounds its memory. Of bad ranges none is
+    /// left out: if there are more, the last listed one covers them, and what lies between.
     pub const MAX_RANGES: usize = 4096;
 
     /// Whether everything was done and, for a compare job, everything is equal.

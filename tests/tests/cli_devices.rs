@@ -288,9 +288,10 @@ fn expect_all_but_unwritten(
         data::expect_equal((source, from), (copy, from), to - from);
         good += to - from;
     };
-    for range in report["bad_ranges"].as_array().unwrap() {
+    for range in report["bad_ranges"].as_array().expect("a list") {
         assert_eq!(range["what"], "unwritten", "{report}");
-        let [offset, length] = ["offset", "length"].map(|key| range[key].as_u64().unwrap());
+        let [offset, length] =
+            ["offset", "length"].map(|key| range[key].as_u64().expect("a number of bytes"));
         assert!(offset >= first_bad, "{report}");
         expect_good(at, offset);
         at = offset + length;

@@ -54,6 +54,8 @@ impl World {
             .expect("the world of a test can be made");
         fs::write(at("list"), "4000 4000 4096\n").expect("the world of a test can be made");
         fs::write(at("no-map"), "this is no map").expect("the world of a test can be made");
+        fs::write(at("zeros"), [0; 5000]).expect("the world of a test can be made");
+        data::write_file(&at("taken.new"), 4, 100);
         fs::write(at("mess"), "0 0 4096\n1 x\n").expect("the world of a test can be made");
         Self { dir }
     }
@@ -111,9 +113,18 @@ fn bad_input_is_refused_without_a_trace() {
         ("copy --request-size 1000 source new", "requests of 1000"),
         ("copy --request-size 0 source new", "requests of 0"),
         ("copy --rate 0 source new", "0 bytes per second"),
-        ("copy --map source source new", "cannot use the map"),
-        ("copy --map old source old", "cannot use the map"),
+        ("copy --map source source new", "cannot use the map source: it is the source"),
+        ("copy --map source-link source new", "it is the source"),
+        ("copy --map old source old", "it is a destination"),
         ("copy --map new source new", "it is a destination"),
+        // The map once took the destination's place, and was removed with it.
+        ("copy --map ./new source new", "cannot use the map ./new: it is a destination"),
+        // A new map is made beside its place, and what lay there was lost.
+        ("copy --map taken taken.new new", "cannot use the map taken.new: it is the source"),
+        ("copy --map taken source taken.new", "it is a destination"),
+        ("copy --map new source new.new", "cannot use the map new.new: it is a destination"),
+        ("copy --map taken source new", "by that name, and it is no map"),
+        ("copy --map zeros source new", "not a map"),
         ("copy --map no-map source new", "not a map"),
         ("copy --map directory source new", "no regular file"),
         ("copy --map no/such/map source new", "there is no directory"),

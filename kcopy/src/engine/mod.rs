@@ -31,6 +31,7 @@ mod lane;
 mod ops;
 mod plain;
 mod queue;
+mod ranges;
 mod reading;
 mod state;
 mod table;
@@ -50,7 +51,6 @@ use self::table::Table;
 use crate::backend::{Buffer, Completion};
 use crate::door::House;
 use crate::errno::Errno;
-use crate::outcome::JobRange;
 use crate::pool::Pool;
 use crate::stats::Stats;
 use crate::throttle::Throttle;
@@ -414,18 +414,5 @@ impl Engine {
         for piece in held {
             self.abandon_piece(piece);
         }
-    }
-}
-
-/// Adds a range to a list that is bounded, joining it with the last one if they touch.
-fn add_range<K: PartialEq>(list: &mut Vec<(K, JobRange)>, key: K, range: JobRange) {
-    // Pieces fail side by side, each sector by sector: what this range continues is seldom the last
-    // entry, but near it. Without the search, two pieces would fill the list with single sectors.
-    let continued =
-        |(known, earlier): &&mut (K, JobRange)| *known == key && earlier.end == range.start;
-    if let Some((_, earlier)) = list.iter_mut().rev().find(continued) {
-        earlier.end = range.end;
-    } else if list.len() < crate::Outcome::MAX_RANGES {
-        list.push((key, range));
     }
 }

@@ -2,9 +2,10 @@
 
 use smallvec::SmallVec;
 
+use super::Engine;
 use super::lane::{AfterError, Lane};
+use super::ranges::{add_bad_range, add_range};
 use super::state::{Gate, InFlight, Phase, PieceKey, Role, Segment};
-use super::{Engine, add_range};
 use crate::backend::{Op, Slot, Window};
 use crate::errno::Errno;
 use crate::job::{Flags, JobKind, OnError, PieceBuffers};
@@ -155,12 +156,12 @@ impl Engine {
             None => {
                 job.record_read(lane, fault, at);
                 if goes_on {
-                    add_range(&mut job.rare().unreadable, (), range);
+                    add_bad_range(&mut job.rare().unreadable, (), range);
                 }
             }
             Some(index) => {
                 job.targets[index].record(fault, at);
-                add_range(&mut job.rare().unwritten, index, range);
+                add_bad_range(&mut job.rare().unwritten, index, range);
             }
         }
         if goes_on {

@@ -2,9 +2,10 @@
 
 use super::devices::Support;
 use super::lane::AfterError;
+use super::ranges::add_bad_range;
 use super::reading::is_hopeless;
 use super::state::{Gate, InFlight, Phase, PieceKey, Role};
-use super::{Engine, Mutation, add_range};
+use super::{Engine, Mutation};
 use crate::backend::{Op, Slot, Window, ZeroMethod};
 use crate::errno::Errno;
 use crate::job::{Flags, JobKind, OnError};
@@ -210,7 +211,7 @@ impl Engine {
         let on_error = job.job.on_error;
         if on_error == OnError::Continue {
             target.leave_out(at, at + u64::from(bad));
-            add_range(&mut job.rare().unwritten, lane, at..at + u64::from(bad));
+            add_bad_range(&mut job.rare().unwritten, lane, at..at + u64::from(bad));
             piece.lanes[lane].skip(bad);
             self.go_on_writing(key, lane);
             return;

@@ -50,7 +50,7 @@ pub(crate) fn check(args: &CopyArgs) -> Result<Checked, Failure> {
     let mut destinations: Vec<Planned> = Vec::new();
     for path in &args.destinations {
         // Before it is opened: it could not be, for it is ours already.
-        if let Some(other) = destinations.iter().find(|other| is_same_existing(path, other)) {
+        if let Some(other) = destinations.iter().find(|other| is_at(path, other)) {
             return Err(named_twice(path, other.path()));
         }
         let planned = destination(path, args.verify, direct)?;
@@ -128,20 +128,21 @@ pub(crate) fn check_distinct(
         check_not_source(source, device)?;
     }
     for other in earlier {
-        let same = match (other, new) {
-            (Planned::Existing(a), Planned::Existing(b)) => target::overlap(a, b),
-            (Planned::Missing(a), Planned::Missing(b)) => place(a) == place(b),
-            _ => false,
-        };
-        if same {
+        if let (Planned::Existing(a), Planned::Existing(b)) = (other, new)
+            && target::overlap(a, b)
+        {
             return Err(named_twice(new.path(), other.path()));
         }
     }
     Ok(())
 }
 
-fn is_same_existing(path: &Path, other: &Planned) -> bool {
-    matches!(other, Planned::Existing(device) if target::is_same(path, device))
+/// Whether `path` names a destination that exists, or the place where one is to be made.
+pub(crate) fn is_at(path: &Path, destination: &Planned) -> bool {
+    match destination {
+        Planned::Existing(device) => target::is_same(path, device),
+        Planned::Missing(missing) => place(missing).is_some_and(|at| Some(at) == place(path)),
+    }
 }
 
 pub(crate) fn named_twice(path: &Path, earlier: &Path) -> Failure {

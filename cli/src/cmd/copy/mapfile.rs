@@ -31,9 +31,7 @@ pub(crate) struct MapStore {
 impl MapStore {
     /// A place for a new map. Nothing is there under its own name until the first flush.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        let mut fresh: OsString = path.as_os_str().to_owned();
-        fresh.push(".new");
-        let fresh = PathBuf::from(fresh);
+        let fresh = fresh_path(path);
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&fresh)?;
         lock(&file)?;
         file.set_len(0)?;
@@ -60,6 +58,13 @@ impl MapStore {
     }
 }
 
+/// Where a new map is until it is durable.
+pub(crate) fn fresh_path(path: &Path) -> PathBuf {
+    let mut fresh: OsString = path.as_os_str().to_owned();
+    fresh.push(".new");
+    PathBuf::from(fresh)
+}
+
 /// A map that goes on, with its file.
 #[derive(Debug)]
 pub(crate) struct Found {
@@ -75,7 +80,7 @@ pub(crate) fn find(path: &Path) -> Result<Option<Found>, Failure> {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             check_parent(path)?;
-            return Ok(None);
+            return check_fresh(path).map(|()| None);
         }
         Err(error) => return Err(refused(&cause(&error))),
     };
@@ -99,12 +104,40 @@ pub(crate) fn find(path: &Path) -> Result<Option<Found>, Failure> {
             let store = MapStore { path: path.to_owned(), fresh: None, file };
             Ok(Some(Found { map, store }))
         }
-        Err(MapError::Empty) => Ok(None),
+        Err(MapError::Empty) if bytes.is_empty() => check_fresh(path).map(|()| None),
+        Err(MapError::Empty | MapError::NotAMap) => {
+            Err(refused("this is not a map of kcopy").hint("name another file for the map"))
+        }
         Err(error) => {
             let hint = "remove it to begin from the start, or name another file";
             Err(refused(&error.to_string()).hint(hint))
         }
     }
+}
+
+/// Where a new map is made there may be what a run left that was killed while it made one, and
+/// nothing else: it would be lost.
+fn check_fresh(path: &Path) -> Result<(), Failure> {
+    let fresh = fresh_path(path);
+    let refused = |cause: &str| {
+        Failure::refused(format!("cannot make the map in {}: {cause}", name(&fresh)))
+            .hint("move it away, or name another file for the map")
+    };
+    match fresh.symlink_metadata() {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => return Err(refused("it is no regular file")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(refused(&cause(&error))),
+    }
+    let mut bytes = Vec::new();
+    File::open(&fresh)
+        .and_then(|file| file.take(MAX_MAP_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|error| refused(&cause(&error)))?;
+    let parsed = MapFile::parse(&bytes);
+    if !bytes.is_empty() && matches!(parsed, Err(MapError::Empty | MapError::NotAMap)) {
+        return Err(refused("there is a file by that name, and it is no map"));
+    }
+    Ok(())
 }
 
 /// Whether the map at `path` is for the copy that is asked for.
@@ -127,13 +160,12 @@ pub(crate) fn identity(
 ) -> io::Result<Identity> {
     let side = |device: &Device| Ok(Side::new(lasting_name(device, false)?, 0, seek));
     let destinations: io::Result<Vec<Side>> = destinations.iter().copied().map(side).collect();
-    let nanos = std::process::id();
     Ok(Identity {
         source: Side::new(lasting_name(source, true)?, source.size(), skip),
         destinations: destinations?,
         length,
         chunk: Identity::chunk_for(length, chunk_size(length)),
-        nonce: u64::from(nanos),
+        nonce: u64::from(std::process::id()),
     })
 }
 

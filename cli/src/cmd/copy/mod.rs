@@ -14,6 +14,8 @@ mod report;
 mod runner;
 mod verify;
 
+use std::path::Path;
+
 use kcopy::resume::MapFile;
 use kcopy::{Client, Device};
 
@@ -21,7 +23,7 @@ pub(crate) use check::{check_alignment, check_count, length, named_twice};
 pub(crate) use report::{ErrorReport, rate};
 pub(crate) use runner::TICK;
 
-use self::check::{Checked, Planned};
+use self::check::{Checked, Planned, is_at};
 use self::feed::Feed;
 use self::ledger::Ledger;
 use self::mapfile::{Found, MapStore};
@@ -63,17 +65,7 @@ pub(crate) fn run(args: &CopyArgs, screen: Screen) -> Result<Exit, Failure> {
 fn find_map(args: &CopyArgs, checked: &Checked) -> Result<Option<Found>, Failure> {
     let Some(path) = &args.map else { return Ok(None) };
     let known: Vec<&Device> = checked.destinations.iter().filter_map(existing).collect();
-    for device in known.iter().copied().chain([&checked.source]) {
-        if is_same(path, device) {
-            let message =
-                format!("cannot use the map {}: it is {}", name(path), name(device.path()));
-            return Err(Failure::refused(message).hint("name another file for the map"));
-        }
-    }
-    if checked.destinations.iter().any(|one| one.path() == path) {
-        let message = format!("cannot use the map {}: it is a destination", name(path));
-        return Err(Failure::refused(message).hint("name another file for the map"));
-    }
+    check_map_is_apart(path, checked)?;
     if checked.len == 0 {
         return Ok(None);
     }
@@ -101,6 +93,22 @@ fn find_map(args: &CopyArgs, checked: &Checked) -> Result<Option<Found>, Failure
         return Err(Failure::refused(message).hint("remove the map to begin from the start"));
     }
     Ok(Some(found))
+}
+
+/// The map, and the file in which a new one is made, must be neither read nor written as data.
+fn check_map_is_apart(path: &Path, checked: &Checked) -> Result<(), Failure> {
+    for place in [path.to_owned(), mapfile::fresh_path(path)] {
+        let what = if is_same(&place, &checked.source) {
+            "it is the source"
+        } else if checked.destinations.iter().any(|one| is_at(&place, one)) {
+            "it is a destination"
+        } else {
+            continue;
+        };
+        let message = format!("cannot use the map {}: {what}", name(&place));
+        return Err(Failure::refused(message).hint("name another file for the map"));
+    }
+    Ok(())
 }
 
 fn existing(planned: &Planned) -> Option<&Device> {
