@@ -20,6 +20,7 @@ mod start;
 mod window;
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -104,8 +105,14 @@ pub enum ExecError {
         fault: kcopy::Fault,
     },
     /// More members failed than the array can lose.
-    #[error("members failed while they were written: slots {slots:?}")]
+    #[error("members failed while they were written: {}", listed(members))]
     TooManyFailed {
+        /// Which.
+        members: Vec<FailedMember>,
+    },
+    /// The way back does not fill slots that the array cannot do without.
+    #[error("it cannot go back: what slots {slots:?} lack they get on the way forwards only")]
+    StillFilling {
         /// Which.
         slots: Vec<Slot>,
     },
@@ -136,6 +143,27 @@ pub enum ExecError {
     /// The engine.
     #[error(transparent)]
     Move(#[from] MoveError),
+}
+
+/// A member that could not be written, and so left the array.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedMember {
+    /// Its slot.
+    pub slot: Slot,
+    /// Its device.
+    pub path: PathBuf,
+    /// What the device said; its sector counts from the start of the device.
+    pub fault: kcopy::Fault,
+}
+
+impl fmt::Display for FailedMember {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.path.display(), self.slot, self.fault)
+    }
+}
+
+fn listed(members: &[FailedMember]) -> String {
+    members.iter().map(FailedMember::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// What becomes of old stripes that contradict their parity.
@@ -235,6 +263,8 @@ pub struct Executor<'a> {
     /// Windows that are to be read sector by sector, from whoever has it: the array's own reader wants the
     /// engine for itself, so they wait until nothing is on its way.
     alone: VecDeque<WindowId>,
+    /// Members that left the array since it runs.
+    failed: Vec<FailedMember>,
     doubt: Doubt,
     clock: fn() -> Timestamp,
     /// When the last position was recorded.
@@ -304,6 +334,7 @@ impl<'a> Executor<'a> {
             flights,
             writing: HashMap::new(),
             alone: VecDeque::new(),
+            failed: Vec::new(),
             doubt,
             clock,
             recorded_at: clock(),
@@ -322,6 +353,11 @@ impl<'a> Executor<'a> {
             recorded: self.machine.recorded(),
             checkpoints: self.checkpoints,
         }
+    }
+
+    /// The members that failed on the way and left the array.
+    pub fn into_failed(self) -> Vec<FailedMember> {
+        self.failed
     }
 
     /// Moves windows until all is done, or `go_on` returns false: then it stops at the next
@@ -600,20 +636,24 @@ impl<'a> Executor<'a> {
 
     /// Members that failed a write leave the array before anything is recorded.
     fn window_written(&mut self, slots: &[Slot], outcome: &Outcome) -> Result<(), ExecError> {
-        let failed: Vec<Slot> = slots
-            .iter()
-            .zip(&outcome.destinations)
-            .filter(|(_, destination)| destination.error.is_some())
-            .map(|(slot, _)| *slot)
-            .collect();
-        self.leave_out(&failed)
+        let ends = slots.iter().zip(&outcome.destinations);
+        let faults = ends.filter_map(|(slot, end)| end.error.map(|fault| (*slot, fault)));
+        let failed: Vec<FailedMember> =
+            faults.filter_map(|(slot, fault)| self.failed_member(slot, fault)).collect();
+        self.leave_out(failed)
+    }
+
+    /// `None` if the member has left before.
+    fn failed_member(&self, slot: Slot, fault: kcopy::Fault) -> Option<FailedMember> {
+        let leg = self.new.leg(slot).or_else(|| self.old.leg(slot))?;
+        Some(FailedMember { slot, path: leg.device.path().to_owned(), fault })
     }
 
     /// Members that failed leave the array, durably.
-    fn leave_out(&mut self, failed: &[Slot]) -> Result<(), ExecError> {
-        for slot in failed {
-            self.old.set_leg(*slot, None);
-            self.new.set_leg(*slot, None);
+    fn leave_out(&mut self, failed: Vec<FailedMember>) -> Result<(), ExecError> {
+        for member in &failed {
+            self.old.set_leg(member.slot, None);
+            self.new.set_leg(member.slot, None);
         }
         let enough = |view: &View| {
             let geometry: &Geometry = view.geometry();
@@ -622,13 +662,15 @@ impl<'a> Executor<'a> {
         // Before anything is recorded: with all of them there is an array that may go on later.
         let go_on = failed.is_empty() || (enough(&self.old) && enough(&self.new));
         if !go_on {
-            return Err(ExecError::TooManyFailed { slots: failed.to_vec() });
+            return Err(ExecError::TooManyFailed { members: failed });
         }
-        for slot in failed {
-            if let Some(number) = self.record.number_in(*slot) {
+        for member in failed {
+            if let Some(number) = self.record.number_in(member.slot) {
                 self.record.drop_device(number);
                 self.record.commit(self.mover, (self.clock)(), |_| Ok(()))?;
             }
+            tracing::warn!(%member, "a member left the array");
+            self.failed.push(member);
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use kcopy::Device;
 use super::mutation::{Mutation, Rules};
 use super::restore::restore;
 use super::window::{Other, Reading, Window, Witness, reading};
-use super::{ExecError, Executor, Options, Progress, Restripe};
+use super::{ExecError, Executor, FailedMember, Options, Progress, Restripe};
 use crate::array::{
     Age, Array, ArrayError, Backup, DeviceReader, Members, NoBackup, Record, View, is_absent,
 };
@@ -83,6 +83,7 @@ pub struct Ongoing {
     new: View,
     restripe: Restripe,
     reshape: Reshape,
+    failed: Vec<FailedMember>,
     rules: Rules,
 }
 
@@ -102,8 +103,8 @@ impl Ongoing {
         let (old, new) = (old.clone(), new.clone());
         let restripe = Restripe::recorded(old.geometry(), new.geometry(), &record)
             .map_err(crate::array::RecordError::from)?;
-        let rules = Rules::default();
-        Ok(Self { assembly, members, record, old, new, restripe, reshape, rules })
+        let (failed, rules) = (Vec::new(), Rules::default());
+        Ok(Self { assembly, members, record, old, new, restripe, reshape, failed, rules })
     }
 
     /// Takes a rule of order away; for tests of the tests only.
@@ -114,10 +115,10 @@ impl Ongoing {
 
     /// Reads the superblocks anew: after they were changed.
     fn reread(self, mover: &mut Mover) -> Result<Self, ExecError> {
-        let rules = self.rules;
+        let (failed, rules) = (self.failed, self.rules);
         let members = Members::read(mover, self.members.devices)?;
         let assembly = assemble(&members.candidates)?;
-        Ok(Self { rules, ..Self::new(assembly, members)? })
+        Ok(Self { failed, rules, ..Self::new(assembly, members)? })
     }
 
     /// What is recorded.
@@ -201,9 +202,11 @@ impl Ongoing {
     pub fn witness(&self, mover: &mut Mover) -> Result<Witness, ExecError> {
         let track = &self.restripe.track;
         let from = track.distance(self.position()).unwrap_or(0);
-        // More than two sections of a backup cannot have been overwritten without a record.
+        // More than two sections of a backup cannot have been written without a record. The last may reach beyond
+        // what is critical, and so may what it has overwritten.
         let section = self.restripe.section().map_or(0, |section| section.get());
-        let to = track.critical().end.min(from.saturating_add(2 * section)).min(track.total);
+        let written = from.saturating_add(2 * section);
+        let to = track.critical().end.min(written).max(track.spoiled(written)).min(track.total);
         let other = Other { geometry: self.restripe.new.clone(), shift: track.shift };
         let mut all = Witness::default();
         let mut at = from;
@@ -280,10 +283,7 @@ impl Ongoing {
         let track = &self.restripe.track;
         let Some(from) = track.distance(self.position()) else { return false };
         backup.sections.iter().any(|(section, _)| {
-            let start = section.array_start;
-            let end = start.checked_add(section.length).and_then(|end| track.distance(end));
-            let (Some(a), Some(b)) = (track.distance(start), end) else { return false };
-            a.min(b) <= from && from < a.max(b)
+            track.stretch(section.array_start, section.length.get()).contains(&from)
         })
     }
 
@@ -293,9 +293,8 @@ impl Ongoing {
         let track = &self.restripe.track;
         let Some(from) = track.distance(self.position()) else { return false };
         let ahead = |section: &Section| {
-            let end = section.array_start.checked_add(section.length);
-            let ends = [Some(section.array_start), end].map(|at| track.distance(at?));
-            ends.iter().all(|at| at.is_some_and(|at| at > from))
+            let stretch = track.stretch(section.array_start, section.length.get());
+            !stretch.is_empty() && stretch.start > from
         };
         !self.is_critical()
             && backup.header.ours.is_some()
@@ -334,7 +333,16 @@ impl Ongoing {
     ) -> Result<State, ExecError> {
         let views = (self.old.clone(), self.new.clone());
         let restripe = self.restripe.clone();
-        Executor::new(mover, restripe, views, &mut self.record, options, clock)?.run(go_on)
+        let mut executor =
+            Executor::new(mover, restripe, views, &mut self.record, options, clock)?;
+        let ended = executor.run(go_on);
+        self.failed.extend(executor.into_failed());
+        ended
+    }
+
+    /// The members that failed in runs so far and left the array.
+    pub fn failed(&self) -> &[FailedMember] {
+        &self.failed
     }
 
     /// The way back: the same restripe from new to old.
@@ -452,7 +460,7 @@ impl Ongoing {
         if enough(&self.old) && enough(&self.new) {
             return Ok(fills);
         }
-        Err(ExecError::TooManyFailed { slots: fills.into_iter().map(|(_, slot)| slot).collect() })
+        Err(ExecError::StillFilling { slots: fills.into_iter().map(|(_, slot)| slot).collect() })
     }
 
     /// The paths of the members, in the order in which they were given.

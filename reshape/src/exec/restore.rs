@@ -41,16 +41,14 @@ pub(super) fn restore(
         let from = track.distance(position).unwrap_or(0);
         // A section as distances: it may have begun before the position.
         let next = backup.sections.iter().find_map(|(section, at)| {
-            let (start, len) = (section.array_start, section.length.get());
-            let end = ArraySector::new(start.get().saturating_add(len));
-            let (near, far) = (track.distance(start)?, track.distance(end)?);
-            let (near, far) = (near.min(far), near.max(far));
+            let start = section.array_start;
+            let stretch = track.stretch(start, section.length.get());
             // One that was saved before the reshape turned around may end where it cannot stand any more.
-            let far = match far < track.total {
-                true => from + far.saturating_sub(from) / track.unit * track.unit,
+            let far = match stretch.end < track.total {
+                true => from + stretch.end.saturating_sub(from) / track.unit * track.unit,
                 false => track.total,
             };
-            (near <= from && from < far).then_some((far, *at, start))
+            (stretch.start <= from && from < far).then_some((far, *at, start))
         });
         let Some((far, at, start)) = next else { return Ok(position) };
         let (a, b) = (track.position(from), track.position(far));

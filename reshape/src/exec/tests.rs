@@ -203,7 +203,7 @@ fn finish_it(mover: &mut Mover, ongoing: Ongoing, file: &Device) -> Result<State
     ongoing.run(mover, options, now, &mut |_| true).map_err(text)
 }
 
-fn text(error: impl std::fmt::Display) -> String {
+fn text(error: impl fmt::Display) -> String {
     error.to_string()
 }
 

@@ -128,6 +128,17 @@ impl Track {
         }
     }
 
+    /// The distances between which `sectors` from array sector `start` on lie. What is behind the end of the way
+    /// does not count: there the larger of both arrays has nothing that the smaller one has.
+    pub fn stretch(&self, start: ArraySector, sectors: u64) -> Range<u64> {
+        let first = start.get().min(self.total);
+        let end = start.get().saturating_add(sectors).min(self.total);
+        match self.direction {
+            Direction::Forwards => first..end,
+            Direction::Backwards => self.total - end..self.total - first,
+        }
+    }
+
     /// The distance up to which new data may be written while the old data at distance `kept` and
     /// beyond stays untouched; at most [`Track::total`], a multiple of the unit or the total.
     ///
@@ -138,6 +149,23 @@ impl Track {
             Direction::Backwards => self.limit_backwards(kept),
         };
         if distance >= self.total { self.total } else { distance / self.unit * self.unit }
+    }
+
+    /// The distance before which old data may be gone once new data was written up to distance `written`: the
+    /// nearest that has a [`Track::limit`] of that much. A multiple of the unit, or the total.
+    pub fn spoiled(&self, written: u64) -> u64 {
+        let written = written.min(self.total);
+        let at = |units: u64| units.saturating_mul(self.unit).min(self.total);
+        let (mut low, mut high) = (0, self.total.div_ceil(self.unit));
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.limit(at(middle)) >= written {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        at(low)
     }
 
     fn limit_forwards(&self, kept: u64) -> u64 {
@@ -253,6 +281,17 @@ mod tests {
         assert_eq!(roomy.critical(), 0..0);
     }
 
+    #[test]
+    fn a_stretch_ends_with_the_way() {
+        let there = Track { total: 128, ..grow(8, 2, 3, 0) };
+        let back = Track { direction: Direction::Backwards, ..there };
+        let at = ArraySector::new;
+        assert_eq!((there.stretch(at(16), 32), back.stretch(at(16), 32)), (16..48, 80..112));
+        // A section that was saved on the way to a larger array, and is needed on the way back.
+        assert_eq!((there.stretch(at(0), 192), back.stretch(at(0), 192)), (0..128, 0..128));
+        assert!(there.stretch(at(128), 64).is_empty() && back.stretch(at(128), 64).is_empty());
+    }
+
     /// The rule, said the shortest way: every new row written so far against every old row kept.
     fn overlaps(track: &Track, written: u64, kept: u64) -> bool {
         let rows = |rows: Rows, sectors: Range<u64>| {
@@ -303,6 +342,8 @@ mod tests {
             if further > limit && (shift <= 0) == forwards {
                 proptest::prop_assert!(overlaps(&track, further, kept), "{track:?} {kept} {limit}");
             }
+            let spoiled = track.spoiled(limit);
+            proptest::prop_assert!(spoiled <= kept && !overlaps(&track, limit, spoiled), "{track:?} {spoiled}");
         }
     }
 }

@@ -175,13 +175,27 @@ fn tell(
     exit
 }
 
-fn all_agrees(given: &Given) -> &'static str {
-    match given.assembly.level {
+fn all_agrees(given: &Given) -> String {
+    let assembly = &given.assembly;
+    let agrees = match assembly.level {
         Level::Linear | Level::Raid0 => {
-            "nothing to compare: this level has neither parity nor copies"
+            return "nothing to compare: this level has neither parity nor copies".to_owned();
         }
         Level::Raid1 | Level::Raid10 => "all copies agree",
         Level::Raid4 | Level::Raid5 | Level::Raid6 => "parity agrees everywhere",
+    };
+    let (slots, missing) = (assembly.slots(), assembly.degraded());
+    let is_bare = match assembly.level {
+        Level::Linear | Level::Raid0 => true,
+        Level::Raid1 => missing + 1 >= slots,
+        Level::Raid4 | Level::Raid5 => missing >= 1,
+        Level::Raid6 => missing >= 2,
+        Level::Raid10 => false,
+    };
+    match (missing, is_bare) {
+        (0, _) => agrees.to_owned(),
+        (_, true) => format!("nothing to compare: {missing} of {slots} members are missing"),
+        (_, false) => format!("{agrees} as far as {} of {slots} members tell", slots - missing),
     }
 }
 

@@ -7,7 +7,7 @@ use kcopy::{Device, Sectors};
 
 use super::backup_file::BackupFile;
 use super::ongoing::Ongoing;
-use super::{Checkpoints, Doubt, ExecError, Options, begin};
+use super::{Checkpoints, Doubt, ExecError, FailedMember, Options, begin};
 use crate::array::change::{Added, NewSize};
 use crate::array::{ArrayError, Force, Members, Newcomer, Record, Session};
 use crate::assemble::{Assembly, assemble};
@@ -59,6 +59,7 @@ pub struct Performer<'a> {
     enlisted: Vec<bool>,
     tools: Tools<'a>,
     checkpoints: Checkpoints,
+    failed: Vec<FailedMember>,
 }
 
 impl<'a> Performer<'a> {
@@ -71,12 +72,18 @@ impl<'a> Performer<'a> {
     ) -> Self {
         let enlisted = present.disks.iter().map(|disk| disk.candidate.is_some()).collect();
         let checkpoints = Checkpoints::default();
-        Self { mover, present, plan, disks, enlisted, tools, checkpoints }
+        let failed = Vec::new();
+        Self { mover, present, plan, disks, enlisted, tools, checkpoints, failed }
     }
 
     /// What recording positions has cost so far, in all steps.
     pub fn checkpoints(&self) -> Checkpoints {
         self.checkpoints
+    }
+
+    /// The members that failed so far while data was moved, and left the array.
+    pub fn failed(&self) -> &[FailedMember] {
+        &self.failed
     }
 
     /// Does all steps. `go_on` returns false to stop at the next checkpoint.
@@ -294,6 +301,7 @@ impl<'a> Performer<'a> {
             so_far(progress.moved * kcopy::SECTOR_SIZE)
         });
         self.checkpoints += checkpoints;
+        self.failed.extend_from_slice(ongoing.failed());
         ended
     }
 

@@ -10,9 +10,10 @@
 use kcopy::Device;
 use reshape::array::Age;
 use reshape::assemble::Shapes;
-use reshape::exec::{BackupVerdict, Doubt, ExecError, Ground, Ongoing, Trust};
+use reshape::exec::{BackupVerdict, Doubt, ExecError, FailedMember, Ground, Ongoing, Trust};
 use reshape::machine::log::EventLog;
 use reshape::mover::{MoveError, Mover};
+use serde::Serialize;
 
 use super::event_log::LogFile;
 use super::given::{Access, Given, chain};
@@ -115,6 +116,40 @@ pub(crate) fn refused(error: &ExecError) -> Failure {
 }
 
 /// Why a reshape stopped on its way.
+/// A member that failed while data was moved, and left the array.
+#[derive(Debug, Serialize)]
+pub(crate) struct FailedReport {
+    pub(crate) slot: u32,
+    path: String,
+    errno: i32,
+    /// Of 512 bytes, from the start of the device.
+    sector: u64,
+    message: String,
+}
+
+impl FailedReport {
+    pub(crate) fn of(member: &FailedMember) -> Self {
+        Self {
+            slot: member.slot.get(),
+            path: member.path.to_string_lossy().into_owned(),
+            errno: member.fault.errno.raw(),
+            sector: member.fault.sector.get(),
+            message: member.to_string(),
+        }
+    }
+}
+
+/// Says which members left the array on the way, and what to do about it.
+pub(crate) fn tell_failed(screen: Screen, failed: &[FailedReport]) {
+    if failed.is_empty() {
+        return;
+    }
+    for member in failed {
+        screen.problem(&format!("{}: it left the array", member.message));
+    }
+    screen.hint("the array is degraded now; reshape rebuild with --add puts a new disk in its place");
+}
+
 pub(crate) fn stopped(error: &ExecError) -> Failure {
     let message = format!("stopped: {}", chain(error));
     let interrupted = matches!(error, ExecError::Move(MoveError::Cancelled));
@@ -147,6 +182,7 @@ fn hint(error: &ExecError) -> String {
             "the recorded position holds; mend the connection, then run reshape continue"
         }
         ExecError::Revert(_) => "reshape continue goes on forwards",
+        ExecError::StillFilling { .. } => "reshape continue finishes it and fills them",
         ExecError::NoReshape => "reshape detail shows the array",
         ExecError::NoMember(_)
         | ExecError::Refusal(_)

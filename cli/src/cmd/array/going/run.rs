@@ -5,7 +5,7 @@ use reshape::machine::State;
 use serde::Serialize;
 
 use super::backups::{Wanted, new_file};
-use super::{Going, age, doubt, refused, stopped};
+use super::{FailedReport, Going, age, doubt, refused, stopped, tell_failed};
 use crate::args::array::{ContinueArgs, MovingArgs, OngoingArgs, RestoreArgs, RevertArgs};
 use crate::clock::{Epoch, date};
 use crate::cmd::array::event_log::LogFile;
@@ -29,6 +29,8 @@ struct Report {
     /// Array sectors of 512 bytes that are moved, of `total_sectors`.
     moved_sectors: u64,
     total_sectors: u64,
+    /// Members that failed on the way and left the array.
+    failed: Vec<FailedReport>,
     seconds: f64,
 }
 
@@ -238,6 +240,7 @@ fn report(
         ground: ground.map(word),
         moved_sectors: track.distance(going.ongoing.position()).unwrap_or(track.total),
         total_sectors: track.total,
+        failed: going.ongoing.failed().iter().map(FailedReport::of).collect(),
         seconds,
     }
 }
@@ -260,6 +263,7 @@ fn nothing(what: &OngoingArgs, screen: Screen, verb: &str) -> Exit {
         ground: None,
         moved_sectors: 0,
         total_sectors: 0,
+        failed: Vec::new(),
         seconds: 0.0,
     };
     say(what, screen, &report, &format!("nothing to {verb}: no reshape is recorded"))
@@ -270,6 +274,7 @@ fn say(what: &OngoingArgs, screen: Screen, report: &Report, text: &str) -> Exit 
         return screen.json(report, Exit::Done);
     }
     screen.summary(text);
+    tell_failed(screen, &report.failed);
     Exit::Done
 }
 

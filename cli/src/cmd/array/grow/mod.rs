@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::event_log::LogFile;
 use super::given::{Access, Given, failed, open_all};
-use super::going;
+use super::going::{self, FailedReport, tell_failed};
 use super::plan::{change, refused};
 use super::random::uuid;
 use super::range::Watch;
@@ -39,6 +39,8 @@ struct Report {
     /// Positions recorded, and the time that their flushes and superblocks took; others moved meanwhile.
     checkpoints: u64,
     checkpoint_seconds: f64,
+    /// Members that failed while data was moved, and left the array.
+    failed: Vec<FailedReport>,
     /// SHA-256 of the content, before and after the same; null without `--prove`.
     sha256: Option<String>,
 }
@@ -95,7 +97,7 @@ pub(crate) fn run(args: &GrowArgs, screen: Screen) -> Result<Exit, Failure> {
     if let Some(log) = &log {
         log.tell(screen);
     }
-    let (state, at, checkpoints) = ended.map_err(|(error, at)| stopped(args, &plan, &error, at))?;
+    let Moved { state, at, checkpoints, failed } = ended.map_err(|(error, at)| stopped(args, &plan, &error, at))?;
     let sha256 = match (proof, state) {
         (Some(proof), State::Finished) => Some(proof.compare(args, &disks, kept, &mut watch)?),
         (Some(_) | None, _) => None,
@@ -110,6 +112,7 @@ pub(crate) fn run(args: &GrowArgs, screen: Screen) -> Result<Exit, Failure> {
         seconds: epoch.seconds(),
         checkpoints: checkpoints.count,
         checkpoint_seconds: checkpoints.time.as_secs_f64(),
+        failed,
         sha256,
     };
     Ok(tell(args, screen, (&plan, &report)))
@@ -122,9 +125,20 @@ struct Work<'a> {
     disks: &'a [Device],
 }
 
-type Ended = Result<(State, usize, Checkpoints), (ExecError, usize)>;
+/// How that ended, at which step.
+struct Moved {
+    state: State,
+    at: usize,
+    checkpoints: Checkpoints,
+    failed: Vec<FailedReport>,
+}
 
-fn perform(given: &mut Given, work: &Work<'_>, tools: Tools<'_>, watch: &mut Watch) -> Ended {
+fn perform(
+    given: &mut Given,
+    work: &Work<'_>,
+    tools: Tools<'_>,
+    watch: &mut Watch,
+) -> Result<Moved, (ExecError, usize)> {
     let mut step = 0;
     let mut first = true;
     let so_far = &mut |at: At| {
@@ -137,10 +151,9 @@ fn perform(given: &mut Given, work: &Work<'_>, tools: Tools<'_>, watch: &mut Wat
     let plan = (work.present, work.plan);
     let mut performer = Performer::new(&mut given.mover, plan, work.disks, tools);
     let ended = performer.run(so_far);
-    match ended {
-        Ok(state) => Ok((state, step, performer.checkpoints())),
-        Err(error) => Err((error, step)),
-    }
+    let state = ended.map_err(|error| (error, step))?;
+    let failed = performer.failed().iter().map(FailedReport::of).collect();
+    Ok(Moved { state, at: step, checkpoints: performer.checkpoints(), failed })
 }
 
 fn phase_of(step: Option<&Step>) -> Phase {
@@ -242,6 +255,7 @@ fn tell(args: &GrowArgs, screen: Screen, (plan, report): (&Plan, &Report)) -> Ex
     if args.run.json {
         return screen.json(report, exit);
     }
+    tell_failed(screen, &report.failed);
     if let Some(at) = report.step {
         screen.summary(&format!(
             "stopped at a checkpoint; to go on: {}",
