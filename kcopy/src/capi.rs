@@ -1,12 +1,12 @@
 //! The C interface: `include/kcopyd.h`, function for function. See `docs/c-api.md`.
 //!
 //! Every function returns 0 or a negative `errno`, and leaves a sentence about it for
-//! [`kcopyd_last_error`]. No panic crosses the border: each body runs inside [`guard`].
+//! [`kcopyd_last_error`]. No panic crosses the border: each body runs inside `guard`.
 //!
 //! # Safety argument
 //!
 //! 1. A handle that C holds (`struct kcopyd_client *`, `struct block_device *`, ...) is a box that
-//!    [`hand_out`] gave away and that nothing here frees but the one function named for it. The
+//!    `hand_out` gave away and that nothing here frees but the one function named for it. The
 //!    caller keeps it alive for the time of each call that gets it; nothing keeps a reference
 //!    beyond the call, jobs hold counted handles of their own.
 //! 2. Pointers to structures and strings are read during the call only. The caller says that they
