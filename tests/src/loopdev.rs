@@ -3,10 +3,14 @@
 //! Other programs on the machine take the lowest free number. Ours are taken from [`FIRST`] on, by
 //! name, and one is detached only while our own file is behind it.
 
-use crate::require_root;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::binary::{LIMIT, run};
+use crate::{require_root, tmp};
 
 /// The lowest number that is used.
 pub const FIRST: u32 = 200;
@@ -106,6 +110,63 @@ impl Drop for LoopDevice {
     }
 }
 
+/// A disk in memory whose file system has less room than the disk claims: writes to the rest fail,
+/// and reads too once the file behind it is cut off.
+#[derive(Debug)]
+pub struct FailingDisk {
+    device: Option<LoopDevice>,
+    place: PathBuf,
+    _dir: TempDir,
+}
+
+impl FailingDisk {
+    /// A disk of `size` bytes, `room` of which can be written.
+    ///
+    /// # Panics
+    ///
+    /// When not root, or when no device can be had.
+    #[must_use]
+    pub fn new(size: u64, room: u64) -> Self {
+        let dir = tmp::on_disk();
+        let place = dir.path().join("small");
+        std::fs::create_dir(&place).expect("the world of a test can be made");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={room}"), "none"]).arg(&place);
+        run(&mut mount, LIMIT).expect_code(0);
+        let device = Some(LoopDevice::create(&place, "backing", size));
+        Self { device, place, _dir: dir }
+    }
+
+    /// The device.
+    ///
+    /// # Panics
+    ///
+    /// Never: it is attached until this is dropped.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.device.as_ref().expect("attached until dropped").path()
+    }
+
+    /// Ends the file behind it after `len` bytes.
+    ///
+    /// # Panics
+    ///
+    /// When the file system says no.
+    pub fn cut_off(&self, len: u64) {
+        let backing = self.device.as_ref().expect("attached until dropped").backing();
+        let file = File::options().write(true).open(backing);
+        file.and_then(|file| file.set_len(len)).expect("the world of a test can be made");
+    }
+}
+
+impl Drop for FailingDisk {
+    fn drop(&mut self) {
+        drop(self.device.take());
+        let done = run(Command::new("umount").arg("--lazy").arg(&self.place), LIMIT);
+        assert_eq!(done.code(), 0, "{}", done.stderr);
+    }
+}
+
 fn losetup(path: &Path, backing: &Path, attach: Attach) -> Result<(), String> {
     let mut command = Command::new("losetup");
     command.arg(format!("--sector-size={}", attach.logical_block));
@@ -132,7 +193,7 @@ fn file_behind(device: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{data, tmp};
+    use crate::data;
 
     #[test]
     fn root_loop_device_shows_its_file_and_goes_with_the_guard() {

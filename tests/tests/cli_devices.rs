@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use tests::binary::{LIMIT, kcopy, run};
-use tests::loopdev::{Attach, LoopDevice};
+use tests::loopdev::{Attach, FailingDisk, LoopDevice};
 use tests::{data, tmp};
 
 fn text(path: &Path) -> &str {
@@ -203,49 +203,6 @@ fn root_full_disk_fails_alone_with_1_and_says_where() {
     std::fs::remove_file(&full).unwrap();
 }
 
-/// A disk in memory whose file system has less room than the disk claims: writes to the rest fail,
-/// and reads too once the file behind it is cut off.
-struct Failing {
-    device: Option<LoopDevice>,
-    place: std::path::PathBuf,
-    _dir: tempfile::TempDir,
-}
-
-impl Failing {
-    fn new(size: u64, room: u64) -> Self {
-        let dir = tmp::on_disk();
-        let place = dir.path().join("small");
-        std::fs::create_dir(&place).expect("the world of a test can be made");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={room}"), "none"]).arg(&place);
-        run(&mut mount, LIMIT).expect_code(0);
-        let device = Some(LoopDevice::create(&place, "backing", size));
-        Self { device, place, _dir: dir }
-    }
-
-    fn path(&self) -> &Path {
-        self.device.as_ref().expect("attached until dropped").path()
-    }
-
-    fn cut_off(&self, len: u64) {
-        let backing = self.device.as_ref().expect("attached until dropped").backing();
-        std::fs::File::options()
-            .write(true)
-            .open(backing)
-            .expect("the world of a test can be made")
-            .set_len(len)
-            .expect("the world of a test can be made");
-    }
-}
-
-impl Drop for Failing {
-    fn drop(&mut self) {
-        drop(self.device.take());
-        let done = run(Command::new("umount").arg("--lazy").arg(&self.place), LIMIT);
-        assert_eq!(done.code(), 0, "{}", done.stderr);
-    }
-}
-
 #[test]
 fn root_device_that_fails_is_given_up_and_the_others_are_done() {
     let dir = tmp::on_disk();
@@ -253,7 +210,7 @@ fn root_device_that_fails_is_given_up_and_the_others_are_done() {
     let size = 24 << 20;
     data::write_file(&source, 1, size);
     let (room, chunk) = (8 << 20, 4 << 20);
-    let bad = Failing::new(size, room);
+    let bad = FailingDisk::new(size, room);
     for more in [None, Some("--continue-on-error")] {
         let mut arguments = vec!["copy", "--json", "--verify"];
         arguments.extend(more);
@@ -307,7 +264,7 @@ fn root_lines_of_a_list_fail_one_by_one_though_neighbours_are_copied_as_one() {
     let dir = tmp::on_disk();
     let [copy, list] = ["copy", "list"].map(|name| dir.path().join(name));
     let size = 16 << 20;
-    let source = Failing::new(size, 32 << 20);
+    let source = FailingDisk::new(size, 32 << 20);
     data::overwrite(source.path(), 1, size);
     data::write_file(&copy, 2, size);
     source.cut_off(GOOD * 4096);
@@ -334,7 +291,7 @@ fn root_unreadable_ranges_are_listed_and_zeros_in_the_copy() {
     let dir = tmp::on_disk();
     let copy = dir.path().join("copy");
     let size = 16 << 20;
-    let source = Failing::new(size, 32 << 20);
+    let source = FailingDisk::new(size, 32 << 20);
     data::overwrite(source.path(), 1, size);
     source.cut_off(4 << 20);
     // What the page cache of the device still has is read from there.

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use tests::binary::{Finished, LIMIT, run};
 use tests::corpus::{self, Kind};
+use tests::loopdev::FailingDisk;
 use tests::members::Members;
 use tests::reshape_binary;
 use tests::tmp;
@@ -148,6 +149,28 @@ fn killed_growth_is_taken_back() {
     let detail: serde_json::Value = serde_json::from_str(&detail.stdout).expect("JSON");
     assert_eq!(detail["raid_devices"], 3);
     expect_content(dir.path(), &ALL, &bytes);
+}
+
+#[test]
+fn root_member_that_fails_on_the_way_leaves_and_is_told() {
+    let world = tmp::on_disk();
+    let dir = world.path();
+    let bytes = array(dir);
+    let bad = FailingDisk::new(24 << 20, 12 << 20);
+    let path = bad.path().to_str().expect("text");
+    let grow = ["grow", "m0", "m1", "m2", "--add", path, "-n", "4", "--backup-file", "backup"];
+    let done = reshape(dir, &[&grow[..], &["--yes", "--json"]].concat()).expect_code(0);
+    let report = done.json();
+    let failed = report["failed"].as_array().expect("a list");
+    assert_eq!(failed.len(), 1, "{report}");
+    assert_eq!((&failed[0]["slot"], &failed[0]["path"]), (&3.into(), &path.into()));
+    assert!(failed[0]["sector"].as_u64().is_some_and(|sector| sector > 2048), "{report}");
+    let left = done.stderr.contains("left the array") && done.stderr.contains(path);
+    assert!(left, "{}", done.stderr);
+    let checked = reshape(dir, &["check", "m0", "m1", "m2"]).expect_code(0);
+    let said = checked.stdout + &checked.stderr;
+    assert!(said.contains("nothing to compare: 1 of 4 members are missing"), "{said}");
+    expect_content(dir, &["m0", "m1", "m2"], &bytes);
 }
 
 #[test]

@@ -19,17 +19,19 @@ pub struct Volume {
     pub reshapes: usize,
     /// One state in so many, of chains: they have many.
     pub chains: usize,
+    /// How often, with another seed each time.
+    pub rounds: u64,
 }
 
 /// What is run with every `cargo test`.
 pub const SHORT: Volume =
-    Volume { depth: Depth { subsets: 0, seeded: 0, seed: 0 }, reshapes: 1, chains: 4 };
+    Volume { depth: Depth { subsets: 0, seeded: 0, seed: 0 }, reshapes: 1, chains: 4, rounds: 1 };
 /// The everyday form.
 pub const EVERYDAY: Volume =
-    Volume { depth: Depth { subsets: 3, seeded: 2, seed: 0 }, reshapes: 1, chains: 5 };
+    Volume { depth: Depth { subsets: 3, seeded: 2, seed: 0 }, reshapes: 1, chains: 5, rounds: 1 };
 /// The long form.
 pub const LONG: Volume =
-    Volume { depth: Depth { subsets: 6, seeded: 12, seed: 0 }, reshapes: 1, chains: 1 };
+    Volume { depth: Depth { subsets: 6, seeded: 12, seed: 0 }, reshapes: 1, chains: 1, rounds: 2 };
 
 /// Looks at states of all that `prepare` makes of `list`, on all processors; nothing that is found depends on
 /// them. Everything stops after `give_up` violations of one of them.
@@ -77,8 +79,12 @@ pub fn chains(depth: Depth, step: usize) -> Report {
 
 /// The whole matrix, and every chain.
 pub fn everything(volume: Volume) -> Report {
-    let mut report = run(&case::all(), volume.depth, volume.reshapes);
-    report.add(chains(volume.depth, volume.chains));
+    let mut report = Report::default();
+    for seed in 0..volume.rounds {
+        let depth = Depth { seed, ..volume.depth };
+        report.add(run(&case::all(), depth, volume.reshapes));
+        report.add(chains(depth, volume.chains));
+    }
     report
 }
 
