@@ -144,3 +144,64 @@ fn examine_says_of_each_device_what_it_found() {
     assert!(done.stderr.contains("cannot read absent: no such file"), "{}", done.stderr);
     assert_eq!(members.state(), before);
 }
+
+#[test]
+fn device_without_room_for_a_member_is_refused_before_any_is_written() {
+    // It was exit 1, after the first of two devices had been rebuilt.
+    for (array, lost) in
+        [("raid6-left-symmetric", ["m1", "m3"]), ("raid5-spare-v090", ["m1", "m3"])]
+    {
+        let members = Members::of(array).without(lost[0]);
+        let size = fs::metadata(members.path("m0")).expect("m0 is there").len();
+        for (name, size) in [("NEW", size), ("small", 3 << 20), ("tiny", 512)] {
+            File::create(members.path(name)).and_then(|f| f.set_len(size)).expect("a file");
+        }
+        let members = members.without(lost[1]);
+        for small in ["small", "tiny"] {
+            let line = format!("rebuild ALL --add {small} --yes");
+            members.expect_refused(&line, &format!("{small} has "));
+            if array.starts_with("raid6") {
+                let line = format!("rebuild ALL --add NEW --add {small} --yes");
+                members.expect_refused(&line, &format!("{small} has "));
+            }
+        }
+    }
+}
+
+#[test]
+fn brief_counts_journals_and_replacements_as_spares_as_mdadm_does() {
+    let members = array();
+    let brief = |spares: &str| {
+        let done = members.reshape("examine --brief m3").expect_code(0);
+        assert_eq!(
+            done.stdout.contains("spares=1"),
+            !spares.is_empty(),
+            "{spares}: {}",
+            done.stdout
+        );
+    };
+    brief("");
+    members.patch_superblock("m3", |block| block[8] |= 0x12);
+    brief("a replacement");
+    members.patch_superblock("m3", |block| {
+        block[8..10].copy_from_slice(&0x200_u16.to_le_bytes());
+        let number = usize::from(block[160]);
+        block[256 + 2 * number..][..2].copy_from_slice(&0xFFFD_u16.to_le_bytes());
+    });
+    brief("a journal");
+}
+
+#[test]
+fn levels_that_are_none_of_ours_are_named_and_refused() {
+    for (number, name) in [(-4_i32, "multipath"), (-5, "faulty"), (-6, "-unknown-")] {
+        let members = array();
+        for member in members.names() {
+            members.patch_superblock(member, |block| {
+                block[72..76].copy_from_slice(&number.to_le_bytes());
+            });
+        }
+        let done = members.reshape("examine --export m0").expect_code(0);
+        assert!(done.stdout.contains(&format!("MD_LEVEL={name}\n")), "{}", done.stdout);
+        expect_all_refuse(&members, "m0 m1 m2 m3", &format!("level {number} is not known"));
+    }
+}

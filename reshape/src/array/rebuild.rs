@@ -166,14 +166,27 @@ impl Session {
         Ok(())
     }
 
-    /// Gives a device a superblock of the array, in memory, and makes the device fit for it.
-    pub(super) fn enlist(
-        &mut self,
-        mover: &mut Mover,
+    /// Whether a device has room for what the member of `slot` holds; nothing is written. A device
+    /// that is a member already has been measured when it became one.
+    ///
+    /// # Errors
+    ///
+    /// A device that is too small, or no number left for it.
+    pub fn check_newcomer(&self, slot: Slot, newcomer: &Newcomer) -> Result<(), ArrayError> {
+        if self.record.entries().iter().any(|entry| entry.device.is_same(&newcomer.device)) {
+            return Ok(());
+        }
+        let number = self.free_number_for(slot)?;
+        self.seat(number, newcomer, self.assembly.component).map(drop)
+    }
+
+    /// The superblock that a device would have as a member, if it has room for one.
+    fn seat(
+        &self,
         number: u32,
         newcomer: &Newcomer,
         component: Sectors,
-    ) -> Result<(), ArrayError> {
+    ) -> Result<Superblock, ArrayError> {
         let mut superblock = self.record.newcomer(number, newcomer.uuid)?;
         let path = || newcomer.device.path().to_owned();
         let size = newcomer.size();
@@ -199,6 +212,19 @@ impl Session {
         if end < needed.get() {
             return Err(too_small(needed));
         }
+        Ok(superblock)
+    }
+
+    /// Gives a device a superblock of the array, in memory, and makes the device fit for it.
+    pub(super) fn enlist(
+        &mut self,
+        mover: &mut Mover,
+        number: u32,
+        newcomer: &Newcomer,
+        component: Sectors,
+    ) -> Result<(), ArrayError> {
+        let superblock = self.seat(number, newcomer, component)?;
+        let size = newcomer.size();
         for other in Version::ALL.into_iter().filter(|v| *v != superblock.version()) {
             if let Ok(at) = other.place(size) {
                 newcomer.wipe(mover, at, Sectors::new(8))?;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::thread;
 
@@ -217,7 +218,8 @@ fn to_standard_output(
     let (back, used) = crossbeam_channel::unbounded::<Vec<u8>>();
     thread::scope(|scope| {
         let writer = scope.spawn(move || {
-            let mut out = io::stdout().lock();
+            // Not by way of Rust's standard output, which looks for line breaks in all that it is given.
+            let mut out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
             let mut left = usize::try_from(part.bytes).unwrap_or(usize::MAX);
             for bytes in receiver {
                 let wanted = bytes.get(..left).unwrap_or(&bytes);

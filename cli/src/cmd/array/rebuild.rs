@@ -66,6 +66,7 @@ pub(crate) fn run(args: &RebuildArgs, screen: Screen) -> Result<Exit, Failure> {
     if steps.is_empty() {
         return nothing_to_do(args, screen, &given);
     }
+    check_room(&session, &steps)?;
     confirm(args.ask.yes.into(), &question(&given, &steps))?;
     let each = given.assembly.component.get() * kcopy::SECTOR_SIZE;
     let mut watch = Watch::begin(args.run.progress, screen, Phase::Rebuild, each)?;
@@ -88,6 +89,19 @@ pub(crate) fn run(args: &RebuildArgs, screen: Screen) -> Result<Exit, Failure> {
     }
     watch.finish();
     Ok(tell(args, screen, &given, (&rebuilt, end, epoch.seconds())))
+}
+
+/// Every device that is to take a slot must be large enough, before the first of them is written to.
+fn check_room(session: &Session, steps: &[Step]) -> Result<(), Failure> {
+    for step in steps {
+        if let How::Take(newcomer) = &step.how {
+            let path = name(step.device.path());
+            session
+                .check_newcomer(step.slot, newcomer)
+                .map_err(|error| refused(&format!("rebuild {} onto {path}", step.slot), &error))?;
+        }
+    }
+    Ok(())
 }
 
 /// A device that is added must hold no other array unless `--force` says so.

@@ -76,7 +76,9 @@ fn check_name(wanted: &Wanted) -> Result<ArrayName, CreateRefusal> {
     match wanted.version {
         Version::V0 if !name.is_empty() => Err(CreateRefusal::NoName { name }),
         Version::V0 | Version::V1(_) => {
-            ArrayName::new(&wanted.name).ok_or(CreateRefusal::Name { name })
+            // A line break in it would be a line of its own in what scripts read.
+            let plain = !name.chars().any(char::is_control);
+            ArrayName::new(&name).filter(|_| plain).ok_or(CreateRefusal::Name { name })
         }
     }
 }

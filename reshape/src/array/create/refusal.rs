@@ -148,7 +148,7 @@ pub enum CreateRefusal {
         wanted: Sector,
     },
     /// A name that does not fit.
-    #[error("the name {name:?} has {} bytes; up to 32, none of them zero, can be kept", name.len())]
+    #[error("the name {name:?} has {} bytes; up to 32 can be kept, without control characters", name.len())]
     Name {
         /// The name.
         name: String,

@@ -279,6 +279,7 @@ fn impossible_shapes_are_refused_and_nothing_is_written() {
     let name = "x".repeat(33);
     assert!(matches!(refused(Wanted { name, ..five() }), Why::Name { .. }));
     assert!(matches!(refused(Wanted { name: "a\0".into(), ..five() }), Why::Name { .. }));
+    assert!(matches!(refused(Wanted { name: "a\nb".into(), ..five() }), Why::Name { .. }));
     for bits in [4, 100] {
         let bitmap = NewBitmap::Internal(chunk(bits));
         assert!(matches!(refused(Wanted { bitmap, ..five() }), Why::BitmapRoom { .. }));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use reshape::metadata::{Role, Superblock, Uuid};
+use reshape::metadata::{Features, Role, Superblock, Uuid};
 
 use super::{Seen, array_size, level_name};
 use crate::cmd::array::{ConfLine, conf_line};
@@ -43,9 +43,7 @@ pub(super) fn brief(all: &[Seen]) -> String {
         let superblock = &found.member.superblock;
         let (_, spares) =
             arrays.entry(superblock.uuid()).or_insert_with(|| (superblock.clone(), 0));
-        if superblock.role() == Role::Spare {
-            *spares += 1;
-        }
+        *spares += usize::from(waits(superblock));
     }
     let mut text = String::new();
     for (uuid, (superblock, spares)) in arrays {
@@ -61,4 +59,13 @@ pub(super) fn brief(all: &[Seen]) -> String {
     }
     text.truncate(text.trim_end().len());
     text
+}
+
+/// What mdadm counts as a spare here: journals, and replacements that are not complete, as well.
+fn waits(superblock: &Superblock) -> bool {
+    let replaces = match superblock {
+        Superblock::V0(_) => false,
+        Superblock::V1(superblock) => superblock.features().contains(Features::REPLACEMENT),
+    };
+    replaces || matches!(superblock.role(), Role::Spare | Role::Journal)
 }

@@ -136,9 +136,13 @@ fn array_size(superblock: &Superblock) -> Option<Sectors> {
     size.map(Sectors::new)
 }
 
-/// `linear`, `raid5`, `-unknown-`
+/// `linear`, `raid5`, `-unknown-`; two levels have a name and no geometry here.
 fn level_name(level: i32) -> &'static str {
-    Level::from_md(level).map_or("-unknown-", Level::name)
+    match level {
+        -4 => "multipath",
+        -5 => "faulty",
+        level => Level::from_md(level).map_or("-unknown-", Level::name),
+    }
 }
 
 fn is_clean(superblock: &Superblock) -> bool {
