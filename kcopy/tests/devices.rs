@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use kcopy::Device;
 use kcopy::device::{DeviceKind, Direct, OpenErrorKind, OpenOptions};
+use kcopy::{Client, Device, Extent, Job, SubmitError};
 
 #[test]
 fn a_file_is_opened_with_its_size_and_identity() {
@@ -66,4 +66,28 @@ fn holes_are_found_and_cover_the_range_without_gaps() {
     assert_eq!(at, (1 << 20) - 100);
     let data: Vec<_> = extents.iter().filter(|extent| !extent.hole).collect();
     assert!(data.len() == 1 && data[0].offset <= 512 << 10, "{extents:?}");
+}
+
+#[test]
+fn regions_that_do_not_fit_a_device_without_page_cache_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |name: &str, direct| {
+        let path = dir.path().join(name);
+        fs::write(&path, vec![7; 1 << 16]).unwrap();
+        Device::open(&path, &OpenOptions::destination().direct(direct)).unwrap()
+    };
+    let (cached, direct) = (open("cached", Direct::Auto), open("direct", Direct::Always));
+    let client = Client::builder().build().unwrap();
+    let copy = |from, to| client.run(Job::copy(from).to(to));
+    for (offset, len) in [(1, 4096), (4096, 4095), (100, 100)] {
+        let [fits, misfits] = [&cached, &direct].map(|device| Extent::new(device, offset, len));
+        for found in [copy(fits.clone(), misfits.clone()), copy(misfits, fits)] {
+            let is_named = matches!(&found, Err(SubmitError::Misaligned { device, .. })
+                if device.is_same(&direct));
+            assert!(is_named, "{offset} {len}: {found:?}");
+        }
+    }
+    let whole = [&cached, &direct].map(|device| Extent::new(device, 4096, 8192));
+    let [from, to] = whole;
+    assert!(copy(from, to).unwrap().is_ok());
 }

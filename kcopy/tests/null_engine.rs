@@ -81,6 +81,20 @@ fn wrong_jobs_are_refused_at_the_door() {
 }
 
 #[test]
+fn a_job_whose_smallest_piece_exceeds_the_pool_is_refused() {
+    let mut client = client(16);
+    let device = |name: &str| Extent::new(&Device::null(name, 1 << 20), 0, 1 << 20);
+    let compare =
+        |others: u32| (0..others).fold(Job::compare(device("a")), |job, _| job.to(device("b")));
+    // One page for the source, and one for each of the others.
+    let error = client.submit(compare(16), |_| panic!("called"));
+    assert_eq!(error, Err(SubmitError::PoolTooSmall { needed: 17, pages: 16 }));
+    client.submit(compare(15), |outcome| assert!(outcome.is_ok())).unwrap();
+    client.run_until_idle().unwrap();
+    assert_eq!(client.stats().jobs_finished, 1);
+}
+
+#[test]
 fn adjacent_small_jobs_travel_together() {
     let mut client = client(1024);
     let (a, b) = (Device::null("a", 1 << 30), Device::null("b", 1 << 30));
