@@ -333,8 +333,7 @@ impl Ongoing {
     ) -> Result<State, ExecError> {
         let views = (self.old.clone(), self.new.clone());
         let restripe = self.restripe.clone();
-        let mut executor =
-            Executor::new(mover, restripe, views, &mut self.record, options, clock)?;
+        let mut executor = Executor::new(mover, restripe, views, &mut self.record, options, clock)?;
         let ended = executor.run(go_on);
         self.failed.extend(executor.into_failed());
         ended

@@ -147,7 +147,8 @@ pub(crate) fn tell_failed(screen: Screen, failed: &[FailedReport]) {
     for member in failed {
         screen.problem(&format!("{}: it left the array", member.message));
     }
-    screen.hint("the array is degraded now; reshape rebuild with --add puts a new disk in its place");
+    screen
+        .hint("the array is degraded now; reshape rebuild with --add puts a new disk in its place");
 }
 
 pub(crate) fn stopped(error: &ExecError) -> Failure {

@@ -97,7 +97,8 @@ pub(crate) fn run(args: &GrowArgs, screen: Screen) -> Result<Exit, Failure> {
     if let Some(log) = &log {
         log.tell(screen);
     }
-    let Moved { state, at, checkpoints, failed } = ended.map_err(|(error, at)| stopped(args, &plan, &error, at))?;
+    let Moved { state, at, checkpoints, failed } =
+        ended.map_err(|(error, at)| stopped(args, &plan, &error, at))?;
     let sha256 = match (proof, state) {
         (Some(proof), State::Finished) => Some(proof.compare(args, &disks, kept, &mut watch)?),
         (Some(_) | None, _) => None,
