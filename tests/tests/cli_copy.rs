@@ -50,6 +50,44 @@ fn json_has_every_promised_key() {
     }
 }
 
+/// What somebody changes behind the copy's back must not pass for verified.
+#[test]
+fn verify_finds_a_destination_that_was_changed_after_it_was_written() {
+    let dir = tmp::on_disk();
+    let [source, good, bad] = ["source", "good", "bad"].map(|name| dir.path().join(name));
+    let size = 8 << 20;
+    data::write_file(&source, 1, size);
+    let mut child = Command::new(kcopy_binary())
+        .args(["copy", "--json", "--verify", "--rate", "4MiB"])
+        .args([&source, &good, &bad])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Half a second of data is on its way at most: what lies a second behind is written.
+    let written = |path: &Path| {
+        let len = path.metadata().map_or(0, |found| found.len());
+        len == size && data::read_at(path, 5 << 20, 8) == data::read_at(&source, 5 << 20, 8)
+    };
+    let (_sender, never) = std::sync::mpsc::channel::<()>();
+    while !written(&bad) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it could be tampered with");
+        let _ = never.recv_timeout(Duration::from_millis(20));
+    }
+    data::overwrite_at(&bad, 2, 1 << 20, 512);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("reads back differently"), "{said}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["verified"], false);
+    assert!(report["destinations"][0]["error"].is_null(), "{report}");
+    assert_eq!(report["destinations"][1]["error"]["sector"], (1 << 20) / 512, "{report}");
+    assert_eq!(report["bad_ranges"][0]["what"], "different");
+    assert_eq!(report["bad_ranges"][0]["path"], text(&bad));
+    data::expect_equal((&source, 0), (&good, 0), size);
+}
+
 #[test]
 fn options_of_the_engine_all_give_the_same_bytes() {
     let dir = tmp::on_disk();

@@ -93,6 +93,29 @@ fn root_odd_offsets_on_devices_are_byte_exact() {
     }
 }
 
+/// Flushes that the kernel has sent to a block device: a field of its `stat`.
+fn flushes(device: &LoopDevice) -> u64 {
+    let name = device.path().file_name().and_then(|name| name.to_str()).expect("a plain name");
+    let stat = std::fs::read_to_string(format!("/sys/block/{name}/stat")).expect("has counters");
+    stat.split_whitespace().nth(15).expect("since 5.5").parse().expect("a number")
+}
+
+#[test]
+fn root_copy_is_flushed_on_each_device_unless_told_otherwise() {
+    let dir = tmp::on_disk();
+    let source = dir.path().join("source");
+    data::write_file(&source, 1, 3 << 20);
+    let devices = ["one", "two"].map(|name| disk(dir.path(), name, 4 << 20, 512));
+    let [one, two] = devices.each_ref().map(|device| text(device.path()));
+    let count = || devices.each_ref().map(flushes);
+    let before = count();
+    kcopy(["copy", "-q", "--no-flush", text(&source), one, two]).expect_code(0);
+    assert_eq!(count(), before);
+    kcopy(["copy", "-q", text(&source), one, two]).expect_code(0);
+    let after = count();
+    assert!(after[0] > before[0] && after[1] > before[1], "{before:?} {after:?}");
+}
+
 #[test]
 fn root_zeros_and_holes_land_on_a_device() {
     let dir = tmp::on_disk();

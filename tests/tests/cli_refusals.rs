@@ -198,6 +198,21 @@ fn file_system_that_cannot_hold_the_size_is_told_and_nothing_stays() {
     assert!(!two.exists());
 }
 
+/// Whether a file that is not there yet takes direct I/O shows when it has been made.
+#[test]
+fn destinations_that_were_ready_are_put_back_when_a_later_one_cannot_be() {
+    let (dir, memory) = (tmp::on_disk(), tmp::in_memory());
+    let [source, short, new] = ["source", "short", "new"].map(|name| dir.path().join(name));
+    data::write_file(&source, 1, 8192);
+    data::write_file(&short, 2, 100);
+    let last = memory.path().join("new");
+    let sides = [text(&source), text(&short), text(&new), text(&last)];
+    let done = kcopy([&["copy", "--direct", "always"][..], &sides[..]].concat()).expect_code(2);
+    assert!(done.stderr.contains("does not take direct I/O"), "{}", done.stderr);
+    assert_eq!(fs::read(&short).unwrap(), data::bytes(2, 100));
+    assert!(!new.exists() && !last.exists());
+}
+
 /// Two copies that write to one file at once would make a mixture of both.
 #[test]
 fn destination_of_another_copy_is_refused_but_waited_for_if_it_is_free_soon() {
