@@ -85,6 +85,38 @@ fn half_moved_array_is_one_content() {
     }
 }
 
+/// The sectors that a refusal names as doubtful.
+fn in_doubt(refusal: &str) -> (u64, u64) {
+    let (_, named) = refusal.split_once("only sectors ").expect(refusal);
+    let (from, rest) = named.split_once(" to ").expect(refusal);
+    let (to, _) = rest.split_once(" are in doubt").expect(refusal);
+    (from.parse().expect("a number"), to.parse().expect("a number"))
+}
+
+#[test]
+fn all_but_the_critical_section_is_read_without_the_backup() {
+    for name in ["b5-chunk-64to128-v090.crit3", "b5-4to5-v10.crit2", "b5-to-6-v12.mid"] {
+        let members = Members::amid(name);
+        let before = members.state();
+        let refused = members.reshape("export ALL --to no").expect_code(2);
+        let (from, to) = in_doubt(&refused.stderr);
+        assert!(!members.path("no").exists());
+        if from > 0 {
+            members.reshape(&format!("export ALL --to out --count {from}s")).expect_code(0);
+            members.expect_content("out", 0, from);
+            let more = from + 1;
+            members.reshape(&format!("export ALL --to no --count {more}s")).expect_code(2);
+        }
+        if to < members.sectors() {
+            members.reshape(&format!("export ALL --to out --offset {to}s")).expect_code(0);
+            members.expect_content("out", to, members.sectors() - to);
+        }
+        assert!(from > 0 || to < members.sectors(), "{name}: {from} to {to}");
+        std::fs::remove_file(members.path("out")).expect("it was made");
+        assert_eq!(members.state(), before, "{name}: a reading command wrote");
+    }
+}
+
 /// The driver went on behind a backup file that mdadm had not written to yet.
 const TORN: &str = "x5-chunk-64to128-v090.crit3";
 

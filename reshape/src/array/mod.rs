@@ -78,7 +78,7 @@ impl Range {
     }
 
     /// What both have.
-    fn intersection(self, other: Self) -> Option<Self> {
+    pub fn intersection(self, other: Self) -> Option<Self> {
         let start = self.start.get().max(other.start.get());
         let end = self.end().min(other.end());
         (start < end).then(|| Self::new(start, end - start))

@@ -1,5 +1,6 @@
 //! A reshape that superblocks record: what it needs to go on, and the ways in which it may.
 
+use std::ops::Range as Distances;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use super::restore::restore;
 use super::window::{Other, Reading, Window, Witness, reading};
 use super::{ExecError, Executor, FailedMember, Options, Progress, Restripe};
 use crate::array::{
-    Age, Array, ArrayError, Backup, DeviceReader, Members, NoBackup, Record, View, is_absent,
+    Age, Array, ArrayError, Backup, DeviceReader, Members, NoBackup, Range, Record, View, is_absent,
 };
 use crate::assemble::{Assembly, MemberState, Shapes, assemble};
 use crate::machine::{Span, State};
@@ -193,6 +194,25 @@ impl Ongoing {
         backup(&DeviceReader::new(mover, device), backup_on_spare(superblock)?).ok()
     }
 
+    /// The distances of the old stripes that may have been overwritten without a record, if a backup was in use.
+    fn distances_at_risk(&self) -> Distances<u64> {
+        let track = &self.restripe.track;
+        let from = track.distance(self.position()).unwrap_or(0);
+        // More than two sections of a backup cannot have been written without a record. The last may reach beyond
+        // what is critical, and so may what it has overwritten.
+        let section = self.restripe.section().map_or(0, |section| section.get());
+        let written = from.saturating_add(2 * section);
+        from..track.critical().end.min(written).max(track.spoiled(written)).min(track.total)
+    }
+
+    /// The array sectors that are in doubt while neither a backup nor the old stripes tell about them. All others
+    /// can be read from where the superblocks say that the reshape stands.
+    pub fn at_risk(&self) -> Range {
+        let Distances { start, end } = self.distances_at_risk();
+        let ends = [start, end].map(|at| self.restripe.track.position(at).get());
+        Range::new(ends[0].min(ends[1]), end.saturating_sub(start))
+    }
+
     /// Looks at the old stripes of the critical section from the recorded position on: whether
     /// they are what their parity says, so that no backup is needed.
     ///
@@ -201,12 +221,7 @@ impl Ongoing {
     /// Members that cannot be read.
     pub fn witness(&self, mover: &mut Mover) -> Result<Witness, ExecError> {
         let track = &self.restripe.track;
-        let from = track.distance(self.position()).unwrap_or(0);
-        // More than two sections of a backup cannot have been written without a record. The last may reach beyond
-        // what is critical, and so may what it has overwritten.
-        let section = self.restripe.section().map_or(0, |section| section.get());
-        let written = from.saturating_add(2 * section);
-        let to = track.critical().end.min(written).max(track.spoiled(written)).min(track.total);
+        let Distances { start: from, end: to } = self.distances_at_risk();
         let other = Other { geometry: self.restripe.new.clone(), shift: track.shift };
         let mut all = Witness::default();
         let mut at = from;

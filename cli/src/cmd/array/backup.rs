@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use reshape::array::{Age, Array, Backup, NoBackup, Overlay, is_absent};
+use kcopy::Sectors;
+use reshape::array::{Age, Array, Backup, NoBackup, Overlay, Range, is_absent};
 use reshape::assemble::{Assembly, Shapes};
 use reshape::exec::{ExecError, Ongoing};
 use reshape::metadata::Direction;
@@ -17,6 +18,10 @@ use crate::output::Screen;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted<'a> {
     pub(crate) file: Option<&'a Path>,
+    /// What is to be read of the array.
+    pub(crate) part: Range,
+    /// All of the array.
+    pub(crate) size: Sectors,
     pub(crate) force: bool,
 }
 
@@ -32,7 +37,7 @@ pub(crate) fn lay_over(
     screen: Screen,
 ) -> Result<(), Failure> {
     let age = if wanted.force { Age::Any } else { Age::Checked };
-    let need = need(given)?;
+    let (need, at_risk) = need(given, wanted.part)?;
     let mut found = Vec::new();
     let mut answered = need == Need::Nothing;
     if let Some(path) = wanted.file {
@@ -60,7 +65,7 @@ pub(crate) fn lay_over(
     let overlays: Vec<Overlay> =
         found.iter().flat_map(|backup| backup.overlays(&given.assembly)).collect();
     if !answered && !overlays.iter().any(|overlay| begins_at_the_front(overlay, &given.assembly)) {
-        missing(wanted, &overlays, screen)?;
+        missing(wanted, (&overlays, at_risk), screen)?;
     }
     overlays.into_iter().for_each(|overlay| array.lay_over(overlay));
     Ok(())
@@ -77,9 +82,10 @@ enum Need {
     Backup,
 }
 
-fn need(given: &mut Given) -> Result<Need, Failure> {
+/// What it takes to read `part`, and which sectors are in doubt, if that is known.
+fn need(given: &mut Given, part: Range) -> Result<(Need, Option<Range>), Failure> {
     if !matches!(given.assembly.shapes, Shapes::Moving { .. }) {
-        return Ok(Need::Nothing);
+        return Ok((Need::Nothing, None));
     }
     let failed = |error: &ExecError| {
         Failure::refused(format!("cannot read the array: {error}"))
@@ -88,18 +94,20 @@ fn need(given: &mut Given) -> Result<Need, Failure> {
     let ongoing = match Ongoing::new(given.assembly.clone(), given.members.clone()) {
         Ok(ongoing) => ongoing,
         // Members are missing: whoever reads by force reads without proof.
-        Err(ExecError::Array(_)) => return Ok(Need::Backup),
+        Err(ExecError::Array(_)) => return Ok((Need::Backup, None)),
         Err(error) => return Err(failed(&error)),
     };
-    if !ongoing.is_critical() {
-        return Ok(Need::Nothing);
+    let at_risk = ongoing.at_risk();
+    if !ongoing.is_critical() || at_risk.intersection(part).is_none() {
+        return Ok((Need::Nothing, None));
     }
     let witness = ongoing.witness(&mut given.mover).map_err(|error| failed(&error))?;
-    Ok(match () {
+    let need = match () {
         () if witness.holds() => Need::Nothing,
         () if witness.mostly_holds() => Need::EmptyBackup,
         () => Need::Backup,
-    })
+    };
+    Ok((need, Some(at_risk)))
 }
 
 /// Whether a backup holds what is next to be moved.
@@ -113,7 +121,11 @@ fn begins_at_the_front(overlay: &Overlay, assembly: &Assembly) -> bool {
 }
 
 /// Says that a backup would be needed; without `--force` that is the end.
-fn missing(wanted: Wanted<'_>, overlays: &[Overlay], screen: Screen) -> Result<(), Failure> {
+fn missing(
+    wanted: Wanted<'_>,
+    (overlays, at_risk): (&[Overlay], Option<Range>),
+    screen: Screen,
+) -> Result<(), Failure> {
     let cause = match overlays.iter().map(|overlay| overlay.range.start.get()).min() {
         Some(from) => format!(
             "the backup holds its sectors from {from} on, which is not where the superblocks say that \
@@ -124,8 +136,20 @@ fn missing(wanted: Wanted<'_>, overlays: &[Overlay], screen: Screen) -> Result<(
         }
     };
     if !wanted.force {
-        return Err(Failure::refused(format!("cannot read the array: {cause}"))
-            .hint("--backup-file names the backup of the reshape; --force reads without it"));
+        let elsewhere = at_risk.map_or_else(String::new, |range| {
+            let (start, end) = (range.start.get(), range.end());
+            let mut text = format!("only sectors {start} to {end} are in doubt: ");
+            if start > 0 {
+                text.push_str(&format!("--count {start}s reads what is before them, "));
+            }
+            if wanted.size.get() > end {
+                text.push_str(&format!("--offset {end}s reads what is behind them, "));
+            }
+            text
+        });
+        return Err(Failure::refused(format!("cannot read the array: {cause}")).hint(format!(
+            "--backup-file names the backup of the reshape; {elsewhere}--force reads all without it"
+        )));
     }
     screen.note(&format!("{cause}: what was being moved may be wrong"));
     Ok(())

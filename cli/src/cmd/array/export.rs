@@ -54,14 +54,16 @@ pub(crate) fn run(args: &ExportArgs, screen: Screen) -> Result<Exit, Failure> {
     check_pipe(args, to_pipe)?;
     let mut given = Given::open(&args.array.devices, Access::Look, &args.run.mover)?;
     let mut array = open(&given, args)?;
-    let wanted = Wanted { file: args.backup_file.as_deref(), force: args.force };
+    let part = part("export", array.sectors(), args.offset, args.count, None)?;
+    let file = args.backup_file.as_deref();
+    let (size, force) = (array.sectors(), args.force);
+    let wanted = Wanted { file, part: part.cover(), size, force };
     backup::lay_over(&mut array, &mut given, wanted, screen)?;
     check_record(args, &mut given, screen)?;
     warn(&given, screen);
-    let part = part("export", array.sectors(), args.offset, args.count, None)?;
     let bytes = part.bytes;
     let target =
-        if to_pipe { None } else { Some(file(&given, &args.to, args.run.mover.direct, bytes)?) };
+        if to_pipe { None } else { Some(self::file(&given, &args.to, args.run.mover.direct, bytes)?) };
     let mut watch = Watch::begin(args.run.progress, screen, Phase::Export, bytes)?;
     let epoch = Epoch::begin();
     let flush = !args.no_flush && target.is_some();

@@ -97,26 +97,30 @@ pub(crate) fn run(args: &GrowArgs, screen: Screen) -> Result<Exit, Failure> {
     if let Some(log) = &log {
         log.tell(screen);
     }
-    let Moved { state, at, checkpoints, failed } =
-        ended.map_err(|(error, at)| stopped(args, &plan, &error, at))?;
-    let sha256 = match (proof, state) {
+    let moved = ended.map_err(|(error, at)| stopped(args, &plan, &error, at))?;
+    let sha256 = match (proof, moved.state) {
         (Some(proof), State::Finished) => Some(proof.compare(args, &disks, kept, &mut watch)?),
         (Some(_) | None, _) => None,
     };
-    let report = Report {
+    let report = report(&plan, moved, sha256, epoch.seconds());
+    Ok(tell(args, screen, (&plan, &report)))
+}
+
+fn report(plan: &Plan, moved: Moved, sha256: Option<String>, seconds: f64) -> Report {
+    let finished = moved.state == State::Finished;
+    Report {
         schema: 1,
-        finished: state == State::Finished,
-        interrupted: state != State::Finished,
-        step: (state != State::Finished).then_some(at),
+        finished,
+        interrupted: !finished,
+        step: (!finished).then_some(moved.at),
         steps: plan.steps.len(),
         array_bytes: plan.after.sectors().get() * kcopy::SECTOR_SIZE,
-        seconds: epoch.seconds(),
-        checkpoints: checkpoints.count,
-        checkpoint_seconds: checkpoints.time.as_secs_f64(),
-        failed,
+        seconds,
+        checkpoints: moved.checkpoints.count,
+        checkpoint_seconds: moved.checkpoints.time.as_secs_f64(),
+        failed: moved.failed,
         sha256,
-    };
-    Ok(tell(args, screen, (&plan, &report)))
+    }
 }
 
 /// What is carried out.
