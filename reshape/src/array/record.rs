@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use kcopy::{Device, Extent, Job, Priority};
+use kcopy::{Device, Extent, Job, Outcome, Priority};
 
 use crate::assemble::{
     Assembly, Candidate, MemberState, after_the_end, size_after, turned, was_elsewhere,
@@ -191,17 +191,71 @@ impl Record {
         if self.poisoned {
             return Err(RecordError::Poisoned);
         }
+        self.catch_up(mover, now)?;
+        self.change(mover, now, &mut change)
+    }
+
+    /// As [`Record::commit`], for those who have other jobs on their way: the jobs that write the
+    /// superblocks, all of which have to be run at once, each with a flush of its own. Until their outcomes were
+    /// shown to [`Record::written`], in the order of the jobs, the record refuses everything.
+    ///
+    /// # Errors
+    ///
+    /// As [`Record::commit`].
+    pub fn commit_jobs(
+        &mut self,
+        mover: &mut Mover,
+        now: Timestamp,
+        mut change: impl FnMut(&mut Superblock) -> Result<(), DoesNotFit>,
+    ) -> Result<Vec<Job>, RecordError> {
+        if self.poisoned {
+            return Err(RecordError::Poisoned);
+        }
+        self.catch_up(mover, now)?;
+        self.take_over(mover, now, &mut change)?;
+        Ok(self.entries.iter().map(write_job).collect())
+    }
+
+    /// The jobs of [`Record::commit_jobs`] have ended: the change is durable, or the record is of no use any
+    /// more.
+    ///
+    /// # Errors
+    ///
+    /// The first of them that failed.
+    pub fn written(&mut self, outcomes: &[Outcome]) -> Result<(), RecordError> {
+        for (entry, outcome) in self.entries.iter().zip(outcomes) {
+            check_written(outcome, &[&entry.device])?;
+        }
+        self.poisoned = outcomes.len() != self.entries.len();
+        if self.poisoned { Err(RecordError::Poisoned) } else { Ok(()) }
+    }
+
+    /// What has to be durable before the next change.
+    fn catch_up(&mut self, mover: &mut Mover, now: Timestamp) -> Result<(), RecordError> {
         self.settle(mover)?;
         // By itself: who is not there may have this count of events already, with another change, and has to
         // be behind whatever comes next.
         if self.absent().next().is_some() {
             self.change(mover, now, &mut |_| Ok(()))?;
         }
-        self.change(mover, now, &mut change)
+        Ok(())
     }
 
     /// One event: see [`Record::commit`].
     fn change(
+        &mut self,
+        mover: &mut Mover,
+        now: Timestamp,
+        change: &mut dyn FnMut(&mut Superblock) -> Result<(), DoesNotFit>,
+    ) -> Result<(), RecordError> {
+        self.take_over(mover, now, change)?;
+        write(mover, &self.entries.iter().collect::<Vec<_>>())?;
+        self.poisoned = false;
+        Ok(())
+    }
+
+    /// The change in memory, and on the bitmaps; the superblocks are to be written.
+    fn take_over(
         &mut self,
         mover: &mut Mover,
         now: Timestamp,
@@ -235,8 +289,6 @@ impl Record {
         for (entry, superblock) in self.entries.iter_mut().zip(changed) {
             entry.superblock = superblock;
         }
-        write(mover, &self.entries.iter().collect::<Vec<_>>())?;
-        self.poisoned = false;
         Ok(())
     }
 
@@ -322,22 +374,24 @@ impl Record {
 
 /// Writes superblocks as they are now, all at once, and flushes.
 fn write(mover: &mut Mover, entries: &[&Entry]) -> Result<(), RecordError> {
-    let jobs = entries.iter().map(|entry| {
-        let block = usize::try_from(entry.device.facts().logical_block).unwrap_or(512);
-        let mut bytes = entry.superblock.to_bytes();
-        bytes.truncate(entry.superblock.write_length(block));
-        let at = entry.superblock.at().get().saturating_mul(kcopy::SECTOR_SIZE);
-        let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        let extent = Extent::new(&entry.device, at, len);
-        // Whoever waits for it waits for everything: before the data that is on its way.
-        let job = Job::stripe(1, Arc::new(Supply::new(bytes))).to(extent).flush();
-        job.priority(Priority::High)
-    });
-    let outcomes = mover.run_all(jobs.collect())?;
+    let outcomes = mover.run_all(entries.iter().map(|entry| write_job(entry)).collect())?;
     for (entry, outcome) in entries.iter().zip(&outcomes) {
         check_written(outcome, &[&entry.device])?;
     }
     Ok(())
+}
+
+/// The job that writes a superblock as it is now, and flushes.
+fn write_job(entry: &Entry) -> Job {
+    let block = usize::try_from(entry.device.facts().logical_block).unwrap_or(512);
+    let mut bytes = entry.superblock.to_bytes();
+    bytes.truncate(entry.superblock.write_length(block));
+    let at = entry.superblock.at().get().saturating_mul(kcopy::SECTOR_SIZE);
+    let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    let extent = Extent::new(&entry.device, at, len);
+    // Whoever waits for it waits for everything: before the data that is on its way.
+    let job = Job::stripe(1, Arc::new(Supply::new(bytes))).to(extent).flush();
+    job.priority(Priority::High)
 }
 
 /// What `own` is to say from now on, if the power went while a record was written: about the array

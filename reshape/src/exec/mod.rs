@@ -15,6 +15,7 @@ mod backup_file;
 mod mutation;
 mod ongoing;
 mod perform;
+mod recording;
 mod restore;
 mod start;
 mod window;
@@ -30,9 +31,9 @@ use crate::array::{Array, ArrayError, Range, Record, RecordError, View};
 use crate::geometry::Geometry;
 use crate::machine::log::{EventLog, Logged, Start};
 use crate::machine::{Action, BadPosition, Event, Span, State, WindowId};
-use crate::metadata::{Direction, Superblock, Timestamp};
+use crate::metadata::{Direction, Timestamp};
 use crate::mover::{MoveError, Mover};
-use crate::units::{ArraySector, MemberSector, Slot};
+use crate::units::{ArraySector, Slot};
 
 pub use backup_file::BackupFile;
 pub use mutation::Mutation;
@@ -258,6 +259,10 @@ pub struct Executor<'a> {
     /// What written windows had: the first touch of memory costs more than its use.
     memory: Vec<Vec<u8>>,
     flights: slab::Slab<Flight>,
+    /// Jobs that ended while something else was waited for.
+    landed: VecDeque<(Flight, Outcome)>,
+    /// What became of the jobs that record a position now, one for each superblock.
+    recording: Vec<Option<Outcome>>,
     /// Windows of which jobs are still writing, and how many.
     writing: HashMap<WindowId, usize>,
     /// Windows that are to be read sector by sector, from whoever has it: the array's own reader wants the
@@ -283,6 +288,8 @@ struct Flight {
     action: Action,
     /// Write: the members, in the order of the destinations.
     slots: Vec<Slot>,
+    /// Record: which of the superblocks.
+    index: usize,
 }
 
 impl<'a> Executor<'a> {
@@ -332,6 +339,8 @@ impl<'a> Executor<'a> {
             windows,
             memory: Vec::new(),
             flights,
+            landed: VecDeque::new(),
+            recording: Vec::new(),
             writing: HashMap::new(),
             alone: VecDeque::new(),
             failed: Vec::new(),
@@ -384,18 +393,15 @@ impl<'a> Executor<'a> {
         loop {
             while let Some(action) = self.machine.poll() {
                 self.begin(action)?;
-                if matches!(action, Action::Record(_)) && !go_on(self.progress()) {
-                    self.machine.stop();
-                }
             }
-            if self.flights.is_empty()
+            if self.is_quiet()
                 && let Some(id) = self.alone.pop_front()
             {
                 self.read_alone(id)?;
                 self.look_around(go_on);
                 continue;
             }
-            if self.flights.is_empty() {
+            if self.is_quiet() {
                 return match self.machine.state() {
                     State::NeedsBackup => {
                         Err(ExecError::NeedsBackup { position: self.machine.recorded() })
@@ -407,12 +413,11 @@ impl<'a> Executor<'a> {
                     | State::Failed) => Ok(state),
                 };
             }
-            let Some(done) = self.mover.next()? else {
+            let landed = self.landed.pop_front().map(Ok).or_else(|| self.land().transpose());
+            let Some((flight, outcome)) = landed.transpose()? else {
                 return Err(ArrayError::Inconsistent.into());
             };
-            let key = usize::try_from(done.tag).unwrap_or(usize::MAX);
-            let Some(flight) = self.flights.try_remove(key) else { continue };
-            if let Some(event) = self.end(&flight, &done.outcome)? {
+            if let Some(event) = self.end(&flight, outcome)? {
                 self.machine.handle(event);
             }
             self.look_around(go_on);
@@ -437,14 +442,37 @@ impl<'a> Executor<'a> {
         Ok(())
     }
 
+    /// Whether nothing is on its way, and everything that ended was looked at.
+    fn is_quiet(&self) -> bool {
+        self.flights.is_empty() && self.landed.is_empty()
+    }
+
+    /// The next job that ended.
+    fn land(&mut self) -> Result<Option<(Flight, Outcome)>, ExecError> {
+        while let Some(done) = self.mover.next()? {
+            let key = usize::try_from(done.tag).unwrap_or(usize::MAX);
+            if let Some(flight) = self.flights.try_remove(key) {
+                return Ok(Some((flight, done.outcome)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What is under way ends. A position that was being recorded is, or the record is of no use.
     fn drain(&mut self) {
         while !self.flights.is_empty() {
-            let Ok(Some(done)) = self.mover.next() else { break };
-            self.flights.try_remove(usize::try_from(done.tag).unwrap_or(usize::MAX));
+            let Ok(Some(landed)) = self.land() else { break };
+            self.landed.push_back(landed);
+        }
+        for (flight, outcome) in std::mem::take(&mut self.landed) {
+            if let Action::Record(_) = flight.action {
+                // The run has failed already; if this does, too, the record refuses what comes next.
+                drop(self.recorded(&flight, outcome));
+            }
         }
     }
 
-    /// Starts an action; those that change superblocks are done when this returns.
+    /// Starts an action. The last change of the superblocks is done when this returns.
     fn begin(&mut self, action: Action) -> Result<(), ExecError> {
         let (job, slots) = match action {
             Action::Read(id, span) => {
@@ -502,12 +530,7 @@ impl<'a> Executor<'a> {
                 let flush = Job::flush_only(self.devices().iter());
                 (flush.priority(Priority::High), Vec::new())
             }
-            Action::Record(position) => {
-                self.record_position(position)?;
-                self.checkpoints.add(self.checkpoint_at, (self.clock)());
-                self.machine.handle(Event::Recorded);
-                return Ok(());
-            }
+            Action::Record(position) => return self.begin_record(action, position),
             Action::Finish => {
                 finish(self.mover, self.record, &self.restripe, (self.clock)())?;
                 self.machine.handle(Event::Finished);
@@ -518,7 +541,11 @@ impl<'a> Executor<'a> {
     }
 
     fn submit(&mut self, action: Action, job: Job, slots: Vec<Slot>) -> Result<(), ExecError> {
-        let key = self.flights.insert(Flight { action, slots });
+        self.take_off(Flight { action, slots, index: 0 }, job)
+    }
+
+    fn take_off(&mut self, flight: Flight, job: Job) -> Result<(), ExecError> {
+        let key = self.flights.insert(flight);
         let submitted = self.mover.submit(job, u64::try_from(key).unwrap_or(u64::MAX));
         if submitted.is_err() {
             self.flights.remove(key);
@@ -566,12 +593,12 @@ impl<'a> Executor<'a> {
     }
 
     /// The event that a job's end is; `None` if more has to be done first.
-    fn end(&mut self, flight: &Flight, outcome: &Outcome) -> Result<Option<Event>, ExecError> {
+    fn end(&mut self, flight: &Flight, outcome: Outcome) -> Result<Option<Event>, ExecError> {
         let fault = outcome.destinations.iter().find_map(|destination| destination.error);
         let event = match flight.action {
-            Action::Read(id, _) => return self.window_read(id, outcome),
+            Action::Read(id, _) => return self.window_read(id, &outcome),
             Action::Write(id, _) => {
-                self.window_written(&flight.slots, outcome)?;
+                self.window_written(&flight.slots, &outcome)?;
                 let left = self.writing.get_mut(&id).ok_or(ArrayError::Inconsistent)?;
                 *left = left.saturating_sub(1);
                 if *left > 0 {
@@ -587,10 +614,14 @@ impl<'a> Executor<'a> {
             Action::FlushMembers => {
                 let devices = self.devices();
                 let devices: Vec<&kcopy::Device> = devices.iter().collect();
-                crate::mover::check_written(outcome, &devices).map_err(ExecError::Flush)?;
+                crate::mover::check_written(&outcome, &devices).map_err(ExecError::Flush)?;
                 Event::MembersFlushed
             }
-            Action::Record(_) | Action::Finish => return Err(ArrayError::Inconsistent.into()),
+            Action::Record(_) => match self.recorded(flight, outcome)? {
+                true => Event::Recorded,
+                false => return Ok(None),
+            },
+            Action::Finish => return Err(ArrayError::Inconsistent.into()),
         };
         Ok(Some(event))
     }
@@ -664,6 +695,9 @@ impl<'a> Executor<'a> {
         if !go_on {
             return Err(ExecError::TooManyFailed { members: failed });
         }
+        if !failed.is_empty() {
+            self.await_record()?;
+        }
         for member in failed {
             if let Some(number) = self.record.number_in(member.slot) {
                 self.record.drop_device(number);
@@ -674,52 +708,6 @@ impl<'a> Executor<'a> {
         }
         Ok(())
     }
-
-    fn record_position(&mut self, position: ArraySector) -> Result<(), ExecError> {
-        let now = (self.clock)();
-        self.recorded_at = now;
-        if self.rules.lack(Mutation::RecordOnOne) {
-            let others: Vec<u32> =
-                self.record.entries().iter().skip(1).map(|e| e.superblock.dev_number()).collect();
-            others.into_iter().for_each(|number| self.record.drop_device(number));
-        }
-        let position = match self.rules.lack(Mutation::RecordLate) {
-            true => self.late.replace(position),
-            false => Some(position),
-        };
-        let Some(position) = position else { return Ok(()) };
-        record_position(self.mover, self.record, &self.restripe, position, now)
-    }
-}
-
-/// Writes a position into every superblock; members that are being filled are good up to it.
-fn record_position(
-    mover: &mut Mover,
-    record: &mut Record,
-    restripe: &Restripe,
-    position: ArraySector,
-    now: Timestamp,
-) -> Result<(), ExecError> {
-    let good = match (restripe.track.direction, restripe.new.stripes()) {
-        (Direction::Forwards, Some(stripes)) => {
-            let data = u64::from(stripes.data_disks());
-            Some(MemberSector::new(position.get() / data))
-        }
-        (Direction::Forwards | Direction::Backwards, _) => None,
-    };
-    record.commit(mover, now, |superblock| {
-        if let Some(mut reshape) = superblock.reshape() {
-            reshape.position = position;
-            superblock.set_reshape(&reshape)?;
-        }
-        if let (Superblock::V1(superblock), Some(good)) = (superblock, good)
-            && superblock.recovery_offset().is_some()
-        {
-            superblock.set_recovery_offset(Some(good));
-        }
-        Ok(())
-    })?;
-    Ok(())
 }
 
 #[cfg(test)]

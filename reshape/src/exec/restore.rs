@@ -12,8 +12,9 @@
 use std::sync::Arc;
 
 use super::mutation::{Mutation, Rules};
+use super::recording::record_position;
 use super::window::{Window, write_jobs};
-use super::{ExecError, Restripe, record_position};
+use super::{ExecError, Restripe};
 use crate::array::{Backup, Record, View};
 use crate::machine::Span;
 use crate::metadata::Timestamp;

@@ -13,7 +13,8 @@ use crate::assemble::{Assembly, Shapes, assemble};
 use crate::geometry::{Layout, Level, Shape};
 use crate::machine::State;
 use crate::metadata::{
-    ArrayName, DeviceFlags, Features, NewArray, NewDevice, Placement, Resync, Role, Uuid, Version,
+    ArrayName, DeviceFlags, Features, NewArray, NewDevice, Placement, Resync, Role, Superblock,
+    Uuid, Version,
 };
 use crate::mover::Durability;
 

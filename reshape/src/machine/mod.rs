@@ -52,12 +52,25 @@ use keeper::Keeper;
 /// The room is ample if so many of the longest windows fit into it.
 const AMPLE: u64 = 4;
 
-/// Windows that need not be saved, in memory at once: two are read or written, two wait.
+/// Windows that need not be saved, in memory at once: two are read, two wait or are written.
 const ABREAST: u64 = 4;
 
-/// All of the memory is used after so many times as much was moved, a quarter of it from the start: the
-/// first touch of memory costs more than its use, and what moves little should not touch much.
+/// Windows that are read at once. With all that fit into memory they would end together, be written
+/// together, and the next would be read after that: the disks would do one or the other.
+const READS: usize = 2;
+
+/// The same of those that are saved: while one is read, one is saved and one is written.
+const SAVED_READS: usize = 1;
+
+/// All of the memory is used after so many times as much was moved: the first touch of memory costs more
+/// than its use, and what moves little should not touch much.
 const WARM: u64 = 128;
+
+/// The part of the memory that is used from the start.
+const START: u64 = 2;
+
+/// The same for windows that are saved, of which more is in memory.
+const SAVED_START: u64 = 4;
 
 /// Bounds of a machine's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -460,11 +473,16 @@ impl Machine {
             return None;
         }
         let (length, critical) = self.next_window()?;
+        let reading = self.windows.iter().filter(|w| w.phase == Phase::Reading).count();
+        if reading >= if critical { SAVED_READS } else { READS } {
+            return None;
+        }
         let in_memory = self.windows.iter().filter(|w| w.phase != Phase::Written);
         let held: u64 = in_memory.map(|window| window.range.end - window.range.start).sum();
         let most = if critical { self.limits.memory } else { ABREAST * self.limits.window };
         // However long a window has to be: one is read, one is written, one waits.
-        let memory = self.warm(most).max(3 * length).min(self.limits.memory);
+        let start = if critical { SAVED_START } else { START };
+        let memory = self.warm(most, start).max(3 * length).min(self.limits.memory);
         if held > 0 && held + length > memory {
             return None;
         }
@@ -485,25 +503,26 @@ impl Machine {
         // Half of the room, so that the next window can be written while this one is recorded.
         let whole = |sectors: u64| (sectors / unit * unit).max(unit).min(left);
         if room >= unit.min(left) {
-            let largest = self.warm(self.limits.window).min((room / 2).max(unit));
+            let largest = self.warm(self.limits.window, START).min((room / 2).max(unit));
             return Some((whole(largest).min(room), false));
         }
         match self.limits.backup {
             Backup::Sections { length } => {
                 // What a section holds is whole stripes of both geometries, as its length is.
                 let stripes = self.track.whole_stripes();
-                let largest = (self.warm(length) / stripes * stripes).max(self.saved).max(stripes);
+                let warm = self.warm(length, SAVED_START) / stripes * stripes;
+                let largest = warm.max(self.saved).max(stripes);
                 Some((whole(largest.min(length)), true))
             }
             Backup::None => None,
         }
     }
 
-    /// How many of `most` sectors of memory are used by now.
-    fn warm(&self, most: u64) -> u64 {
+    /// How many of `most` sectors of memory are used by now, a `start`-th part of them from the start.
+    fn warm(&self, most: u64, start: u64) -> u64 {
         let all = u128::from(self.limits.memory.saturating_mul(WARM).max(1));
         let share = u128::from(most) * u128::from(self.ahead - self.began) / all;
-        u64::try_from(share).unwrap_or(most).clamp(most / 4, most)
+        u64::try_from(share).unwrap_or(most).clamp(most / start, most)
     }
 
     /// Nothing can be begun: looks whether that is the end.

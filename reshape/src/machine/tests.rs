@@ -337,6 +337,28 @@ fn a_checkpoint_waits_until_half_of_the_room_is_used() {
     assert!(checkpoints <= 8, "{checkpoints} checkpoints");
 }
 
+/// How many windows are read before anything has ended.
+fn reads_begun(machine: &mut Machine) -> usize {
+    let actions: Vec<Action> = std::iter::from_fn(|| machine.poll()).collect();
+    assert!(actions.iter().all(|action| matches!(action, Action::Read(..))), "{actions:?}");
+    actions.len()
+}
+
+/// All windows that memory had room for were read together, so they were written together, and the disks read
+/// nothing meanwhile.
+#[test]
+fn not_all_that_fits_into_memory_is_read_at_once() {
+    let roomy = track((2, 2), (2, 2), 1 << 12, -(1 << 10), true);
+    let start = Sections::default();
+    let free = Limits { window: 16, memory: 1 << 10, backup: Backup::None };
+    let mut machine = Machine::new(roomy, free, ArraySector::new(0), start).expect("a start");
+    assert_eq!(reads_begun(&mut machine), READS);
+    let tight = track((2, 2), (2, 2), 1 << 12, 0, true);
+    let saved = Limits { backup: Backup::Sections { length: 16 }, ..free };
+    let mut machine = Machine::new(tight, saved, ArraySector::new(0), start).expect("a start");
+    assert_eq!(reads_begun(&mut machine), SAVED_READS);
+}
+
 #[test]
 fn without_a_backup_a_critical_window_is_not_begun() {
     let track = track((2, 2), (2, 2), 8, 0, true);
