@@ -62,8 +62,11 @@ pub(crate) fn run(args: &ExportArgs, screen: Screen) -> Result<Exit, Failure> {
     check_record(args, &mut given, screen)?;
     warn(&given, screen);
     let bytes = part.bytes;
-    let target =
-        if to_pipe { None } else { Some(self::file(&given, &args.to, args.run.mover.direct, bytes)?) };
+    let target = if to_pipe {
+        None
+    } else {
+        Some(self::file(&given, &args.to, args.run.mover.direct, bytes)?)
+    };
     let mut watch = Watch::begin(args.run.progress, screen, Phase::Export, bytes)?;
     let epoch = Epoch::begin();
     let flush = !args.no_flush && target.is_some();

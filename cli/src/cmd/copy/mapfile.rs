@@ -115,8 +115,8 @@ pub(crate) fn find(path: &Path) -> Result<Option<Found>, Failure> {
     }
 }
 
-/// Where a new map is made there may be what a run left that was killed while it made one, and
-/// nothing else: it would be lost.
+/// Where a new map is made there may be what a run left that was killed while it made one, or zeros where
+/// the power went before it was durable, and nothing else: it would be lost.
 fn check_fresh(path: &Path) -> Result<(), Failure> {
     let fresh = fresh_path(path);
     let refused = |cause: &str| {
@@ -133,8 +133,8 @@ fn check_fresh(path: &Path) -> Result<(), Failure> {
     File::open(&fresh)
         .and_then(|file| file.take(MAX_MAP_BYTES + 1).read_to_end(&mut bytes))
         .map_err(|error| refused(&cause(&error)))?;
-    let parsed = MapFile::parse(&bytes);
-    if !bytes.is_empty() && matches!(parsed, Err(MapError::Empty | MapError::NotAMap)) {
+    let is_longer = u64::try_from(bytes.len()).is_ok_and(|len| len > MAX_MAP_BYTES);
+    if is_longer || matches!(MapFile::parse(&bytes), Err(MapError::NotAMap)) {
         return Err(refused("there is a file by that name, and it is no map"));
     }
     Ok(())
