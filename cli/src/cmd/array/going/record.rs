@@ -69,6 +69,10 @@ pub(crate) fn doubt(
     let Some(finding) = found.map_err(|error| unknown(&error))? else { return Ok(None) };
     Ok(match finding.verdict {
         Verdict::AsRecorded => None,
+        Verdict::Found if finding.resume == finding.recorded => Some(format!(
+            "the members are torn against each other around {}: no position reads all of it",
+            finding.recorded
+        )),
         Verdict::Found => Some(format!(
             "the superblocks say that the reshape stands at {}, but what stands on the members says {}",
             finding.recorded, finding.resume
