@@ -168,7 +168,9 @@ mod tests {
     impl Naive {
         fn runs(&self, count: u32) -> impl DoubleEndedIterator<Item = u32> {
             let free = |first: &u32| (*first..first + count).all(|page| !self.used[page as usize]);
-            (0..=PAGES.saturating_sub(count)).filter(free).collect::<Vec<_>>().into_iter()
+            // None at all for more pages than there are.
+            let starts = 0..(PAGES + 1).saturating_sub(count);
+            starts.filter(free).collect::<Vec<_>>().into_iter()
         }
 
         fn find(&self, count: u32) -> Option<u32> {
