@@ -5,7 +5,7 @@
 //! sim long                the long form, hours
 //! sim fixed               a short run, always the same
 //! sim fresh               a short run with new seeds, printed
-//! sim reshapes            the crash states of reshapes, in minutes; `reshapes long`: hours
+//! sim reshapes            the crash states of reshapes, in minutes; `reshapes long`: a quarter of an hour
 //! sim mutants             takes every rule of order away and sees that it is missed
 //! sim replay ID           one run again: a seed, or the name that a violation was printed with
 //! ```
