@@ -65,6 +65,15 @@ fn a_slot_that_was_being_filled_is_empty_again_after_the_way_back() {
     suite::run(&filled, suite::SHORT.depth, 2).expect_clean();
 }
 
+/// What the long form found first: a section of the way there that reaches behind the way back's end, and one that
+/// reaches beyond the critical section, whose old stripes nobody looked at while the backup was refused.
+#[test]
+fn sections_that_reach_further_than_the_way_or_what_is_critical_are_seen_so() {
+    for case in [2, 14, 230] {
+        suite::replay(&format!("reshape:{case}:6.12.0")).expect("a case").expect_clean();
+    }
+}
+
 #[test]
 fn every_rule_of_order_is_missed_when_it_is_gone() {
     let report = mutants::everything();
