@@ -285,4 +285,19 @@ mod tests {
         assert_eq!(V1::blank(Minor::Two, Sector::new(8), 129).write_length(512), 1024);
         assert_eq!(V1::blank(Minor::Two, Sector::new(8), 1920).write_length(512), 4096);
     }
+
+    #[test]
+    fn a_table_of_roles_that_would_not_fit_is_refused() {
+        let decoded = |max_dev: u32| {
+            let mut bytes = vec![0; 4096];
+            for (at, value) in [(at::MAGIC, MAGIC), (at::MAJOR_VERSION, 1), (at::MAX_DEV, max_dev)]
+            {
+                bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            }
+            V1::decode(&bytes, Minor::Two, Sector::new(8))
+        };
+        assert!(decoded(MAX_DEV).is_ok());
+        let refused = decoded(MAX_DEV + 1);
+        assert!(matches!(refused, Err(SuperblockError::MaxDev { .. })), "{refused:?}");
+    }
 }
