@@ -296,7 +296,7 @@ mod tests {
             }
             V1::decode(&bytes, Minor::Two, Sector::new(8))
         };
-        assert!(decoded(MAX_DEV).is_ok());
+        decoded(MAX_DEV).expect("it fits");
         let refused = decoded(MAX_DEV + 1);
         assert!(matches!(refused, Err(SuperblockError::MaxDev { .. })), "{refused:?}");
     }
