@@ -68,6 +68,21 @@ fn holes_are_found_and_cover_the_range_without_gaps() {
     assert!(data.len() == 1 && data[0].offset <= 512 << 10, "{extents:?}");
 }
 
+/// What had been cut off counted as a hole, and so as zeros: copies and comparisons missed it.
+#[test]
+fn behind_the_end_of_a_file_that_was_cut_off_there_is_no_hole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sparse");
+    let file = fs::File::create(&path).unwrap();
+    file.set_len(4 << 20).unwrap();
+    let device = Device::open(&path, &OpenOptions::source()).unwrap();
+    file.set_len(1 << 20).unwrap();
+    let runs: Vec<_> = device.extents(0, 4 << 20).map(|run| (run.offset, run.len)).collect();
+    let behind = device.extents(1 << 20, 3 << 20).collect::<Vec<_>>();
+    assert_eq!(runs, [(0, 1 << 20), (1 << 20, 3 << 20)]);
+    assert!(behind.len() == 1 && !behind[0].hole, "{behind:?}");
+}
+
 #[test]
 fn regions_that_do_not_fit_a_device_without_page_cache_are_refused() {
     let dir = tempfile::tempdir().unwrap();

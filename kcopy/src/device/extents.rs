@@ -25,7 +25,8 @@ pub struct Extents<'a> {
 
 impl Device {
     /// The data and the holes in `len` bytes from `offset` on, in order, without gaps
-    /// (`SEEK_DATA`, `SEEK_HOLE`). Where the system does not tell, everything is data.
+    /// (`SEEK_DATA`, `SEEK_HOLE`). Where the system does not tell, everything is data; so is what lies
+    /// behind the end of a file, for it does not read as zeros.
     pub fn extents(&self, offset: u64, len: u64) -> Extents<'_> {
         Extents { device: self, at: offset, end: offset.saturating_add(len) }
     }
@@ -42,8 +43,11 @@ impl Device {
         };
         match seek(cached, whence) {
             Ok(found) => Some(found),
-            // No data behind this offset: a hole up to the end.
-            Err(rustix::io::Errno::NXIO) if to == Change::Data => Some(u64::MAX),
+            // No data behind this offset: a hole up to the end as it is now, which lies before the offset
+            // if the file has been cut off.
+            Err(rustix::io::Errno::NXIO) if to == Change::Data => {
+                Some(cached.metadata().ok()?.len())
+            }
             Err(_) => None,
         }
     }
