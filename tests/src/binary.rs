@@ -138,6 +138,28 @@ where
 /// When it cannot be started, or is not done by then: it and the processes that it started in its
 /// group are killed.
 pub fn run(command: &mut Command, limit: Duration) -> Finished {
+    start(command).finish(limit)
+}
+
+/// Starts `kcopy` with these arguments.
+///
+/// # Panics
+///
+/// When it cannot be started.
+pub fn start_kcopy<I, S>(arguments: I) -> Running
+where
+    I: IntoIterator<Item = S>,
+    S: AsRef<OsStr>,
+{
+    start(Command::new(kcopy_binary()).args(arguments))
+}
+
+/// Starts a program with no standard input, in a group of processes of its own.
+///
+/// # Panics
+///
+/// When it cannot be started.
+pub fn start(command: &mut Command) -> Running {
     let described = format!("{command:?}");
     let mut child = command
         .stdin(Stdio::null())
@@ -146,20 +168,82 @@ pub fn run(command: &mut Command, limit: Duration) -> Finished {
         .process_group(0)
         .spawn()
         .unwrap_or_else(|error| panic!("cannot start {described}: {error}"));
-    let pid = rustix::process::Pid::from_child(&child);
     let stdout = collect(child.stdout.take().expect("piped"));
     let stderr = collect(child.stderr.take().expect("piped"));
-    match wait_in_thread(child).recv_timeout(limit) {
-        Ok(status) => {
-            let stdout = stdout.join().expect("reader of stdout");
-            let stderr = stderr.join().expect("reader of stderr");
-            Finished { status, stdout, stderr }
+    Running { described, child, stdout, stderr }
+}
+
+/// A program that was started.
+#[derive(Debug)]
+pub struct Running {
+    described: String,
+    child: Child,
+    stdout: thread::JoinHandle<String>,
+    stderr: thread::JoinHandle<String>,
+}
+
+impl Running {
+    /// Waits until `is_so`, looking every few milliseconds while the program runs.
+    ///
+    /// # Panics
+    ///
+    /// When the program has ended before, or [`LIMIT`] is over.
+    pub fn wait_until(&mut self, mut is_so: impl FnMut() -> bool) {
+        const PAUSE: Duration = Duration::from_millis(5);
+        let mut waited = Duration::ZERO;
+        while !is_so() {
+            let ended = self.child.try_wait().expect("a child can be asked");
+            assert!(ended.is_none() && waited < LIMIT, "in vain ({ended:?}): {}", self.described);
+            crate::pause(PAUSE);
+            waited += PAUSE;
         }
-        Err(RecvTimeoutError::Timeout) => {
-            let killed = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
-            panic!("not done after {limit:?} (killed: {killed:?}): {described}");
+    }
+
+    /// Interrupts it, as ^C does.
+    ///
+    /// # Panics
+    ///
+    /// When it has been waited for.
+    pub fn interrupt(&self) {
+        self.signal(rustix::process::Signal::INT);
+    }
+
+    /// Kills it, as `kill -9` does.
+    ///
+    /// # Panics
+    ///
+    /// When it has been waited for.
+    pub fn kill(&self) {
+        self.signal(rustix::process::Signal::KILL);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        // One that has ended keeps its number until it is waited for.
+        rustix::process::kill_process(pid, signal).expect("it was started");
+    }
+
+    /// Waits for its end, at most `limit` long; what it said.
+    ///
+    /// # Panics
+    ///
+    /// When it is not done by then: it and the processes that it started in its group are killed.
+    pub fn finish(self, limit: Duration) -> Finished {
+        let Self { described, child, stdout, stderr } = self;
+        let pid = rustix::process::Pid::from_child(&child);
+        match wait_in_thread(child).recv_timeout(limit) {
+            Ok(status) => {
+                let stdout = stdout.join().expect("reader of stdout");
+                let stderr = stderr.join().expect("reader of stderr");
+                Finished { status, stdout, stderr }
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let signal = rustix::process::Signal::KILL;
+                let killed = rustix::process::kill_process_group(pid, signal);
+                panic!("not done after {limit:?} (killed: {killed:?}): {described}");
+            }
+            Err(RecvTimeoutError::Disconnected) => panic!("cannot wait for {described}"),
         }
-        Err(RecvTimeoutError::Disconnected) => panic!("cannot wait for {described}"),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | module | gives |
 //! | --- | --- |
-//! | [`binary`] | the programs, freshly built; running a program with a time limit |
+//! | [`binary`] | the programs, freshly built; starting, interrupting, running a program with a time limit |
 //! | [`cargo`] | the C library and the examples, freshly built |
 //! | [`corpus`] | arrays of the real md driver, kept small |
 //! | [`data`] | bytes that follow from a seed and their position; files made of them |
@@ -16,7 +16,7 @@
 //! | [`parallel`] | one check of many things, on all processors, with all complaints |
 //! | [`pattern`] | content whose every sector says which it is |
 //! | [`sim`] | runs of the engine on simulated disks, and their rules |
-//! | [`tmp`] | directories on disk and in memory, removed on drop |
+//! | [`tmp`] | directories on disk and in memory, removed on drop; paths in them |
 //! | [`uml`] | a real kernel with its own disks, in user space |
 //!
 //! A helper that cannot do its work panics with what is missing and how to get it: a test never
@@ -61,6 +61,13 @@ pub fn require_root() {
 #[must_use]
 pub fn is_long() -> bool {
     std::env::var_os("KCOPY_TESTS_LONG").is_some()
+}
+
+/// Does nothing for so long.
+pub fn pause(time: std::time::Duration) {
+    let (_sender, nothing) = std::sync::mpsc::channel::<()>();
+    // Nobody sends: it always times out.
+    let _ = nothing.recv_timeout(time);
 }
 
 /// The Rust of the README compiles.

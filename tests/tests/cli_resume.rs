@@ -3,22 +3,18 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use kcopy::resume::MapFile;
-use tests::binary::kcopy;
+use tests::binary::{LIMIT, Running, kcopy, start_kcopy};
 use tests::loopdev::LoopDevice;
-use tests::{data, kcopy_binary, tmp};
+use tests::tmp::text;
+use tests::{data, pause, tmp};
 
 const SIZE: u64 = 3_000_001;
 
 /// Kills in all; a copy that is done begins again with other bytes.
 const KILLS: u32 = 200;
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("paths of the tests are text")
-}
 
 /// Panics unless every chunk that the map claims is on every destination; returns their number.
 fn expect_claims_are_true(map: &Path, source: &Path, copies: [&Path; 2]) -> u64 {
@@ -38,8 +34,7 @@ fn expect_claims_are_true(map: &Path, source: &Path, copies: [&Path; 2]) -> u64 
 
 #[test]
 fn copy_killed_200_times_goes_on_and_the_map_never_lies() {
-    let dir = tmp::on_disk();
-    let [source, one, two, map] = ["source", "1", "2", "map"].map(|name| dir.path().join(name));
+    let (_dir, [source, one, two, map]) = tmp::with_paths(["source", "1", "2", "map"]);
     let start = data::seed_of_this_run();
     println!("again: KCOPY_SEED={start}");
     let mut random = data::Random::new(start);
@@ -47,18 +42,15 @@ fn copy_killed_200_times_goes_on_and_the_map_never_lies() {
     data::write_file(&source, seed, SIZE);
     let mut kills = 0;
     while kills < KILLS {
-        let mut child = Command::new(kcopy_binary())
-            .args(["copy", "-q", "--rate", "16MB", "--map-interval", "20", "--map", text(&map)])
-            .args([text(&source), text(&one), text(&two)])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (_sender, never) = std::sync::mpsc::channel::<()>();
-        let _ = never.recv_timeout(Duration::from_millis(5 + random.below(150)));
-        child.kill().unwrap();
-        let output = child.wait_with_output().unwrap();
-        let (status, said) = (output.status, String::from_utf8_lossy(&output.stderr));
+        let options = ["copy", "-q", "--rate", "16MB", "--map-interval", "20", "--map"];
+        let sides = [&map, &source, &one, &two].map(|path| text(path));
+        let copying = start_kcopy(options.into_iter().chain(sides));
+        pause(Duration::from_millis(5 + random.below(150)));
+        copying.kill();
+        let done = copying.finish(LIMIT);
+        let status = done.status;
         if status.code().is_some() {
+            let said = done.stderr;
             assert!(status.success(), "a run that was not killed in time: {status}\n{said}");
         } else {
             kills += 1;
@@ -98,34 +90,24 @@ fn root_copy_to_a_device_begins_again_at_once_after_a_kill() {
     let source = dir.path().join("source");
     data::write_file(&source, 1, ROOM);
     let device = LoopDevice::create(dir.path(), "device", ROOM);
-    let (_sender, never) = std::sync::mpsc::channel::<()>();
     for kill in 0..8 {
-        let arguments = ["copy", "-q", "--no-flush", text(&source), text(device.path())];
-        let mut child = Command::new(kcopy_binary()).args(arguments).spawn().unwrap();
-        let _ = never.recv_timeout(Duration::from_millis(20 + 5 * kill));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        let copying = start_kcopy(["copy", "-q", "--no-flush", text(&source), text(device.path())]);
+        pause(Duration::from_millis(20 + 5 * kill));
+        copying.kill();
+        copying.finish(LIMIT);
         kcopy(["copy", "-q", "--count", "1MiB", text(&source), text(device.path())]).expect_code(0);
     }
 }
 
 #[test]
 fn interrupted_copy_with_a_map_goes_on_with_the_same_command() {
-    let dir = tmp::on_disk();
-    let [source, copy, map] = ["source", "copy", "map"].map(|name| dir.path().join(name));
+    let (_dir, [source, copy, map]) = tmp::with_paths(["source", "copy", "map"]);
     data::write_file(&source, 1, 20_000_000);
-    let child = Command::new(kcopy_binary())
-        .args(["copy", "--rate", "8MB", "--map", text(&map), text(&source), text(&copy)])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let (_sender, never) = std::sync::mpsc::channel::<()>();
-    let _ = never.recv_timeout(Duration::from_millis(1200));
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130));
-    let said = String::from_utf8(output.stderr).unwrap();
+    let sides = ["--map", text(&map), text(&source), text(&copy)];
+    let copying = start_kcopy(["copy", "--rate", "8MB"].into_iter().chain(sides));
+    pause(Duration::from_millis(1200));
+    copying.interrupt();
+    let said = copying.finish(LIMIT).expect_code(130).stderr;
     assert!(said.contains("run the same command again"), "{said}");
     let report =
         kcopy(["copy", "--json", "--verify", "--map", text(&map), text(&source), text(&copy)])
@@ -139,7 +121,7 @@ fn interrupted_copy_with_a_map_goes_on_with_the_same_command() {
 }
 
 /// A list of very many copies that do not lie side by side, and a run of it that has begun.
-fn many_copies(dir: &Path) -> (Child, u32) {
+fn many_copies(dir: &Path) -> (Running, u32) {
     const BLOCKS: u32 = 4096;
     const ROUNDS: u32 = 200;
     let [source, copy, list] = ["source", "copy", "list"].map(|name| dir.join(name));
@@ -151,35 +133,19 @@ fn many_copies(dir: &Path) -> (Child, u32) {
         writeln!(lines, "{at} {at}").expect("a string takes all");
     }
     std::fs::write(&list, lines).expect("room on the disk");
-    let child = Command::new(kcopy_binary())
-        .args(["jobs", "--list", text(&list), text(&source), text(&copy)])
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
+    let mut copying = start_kcopy(["jobs", "--list", text(&list), text(&source), text(&copy)]);
     // Some of the first round are done for sure when the last of them is there.
     let late = u64::from((BLOCKS - 1) * 1667 % BLOCKS) * 4096;
-    let (_sender, never) = std::sync::mpsc::channel::<()>();
-    let begun = (0..12_000).any(|_| {
-        let _ = never.recv_timeout(Duration::from_millis(5));
-        data::read_at(&copy, late, 4096) != [0; 4096]
-    });
-    assert!(begun, "the first round was not done in a minute");
-    (child, BLOCKS * ROUNDS)
-}
-
-fn interrupt(child: &Child) {
-    let pid = rustix::process::Pid::from_child(child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    copying.wait_until(|| data::read_at(&copy, late, 4096) != [0; 4096]);
+    (copying, BLOCKS * ROUNDS)
 }
 
 #[test]
 fn interrupted_jobs_end_and_say_how_many_were_done() {
     let dir = tmp::on_disk();
-    let (child, all) = many_copies(dir.path());
-    interrupt(&child);
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130));
-    let said = String::from_utf8(output.stderr).unwrap();
+    let (copying, all) = many_copies(dir.path());
+    copying.interrupt();
+    let said = copying.finish(LIMIT).expect_code(130).stderr;
     let count = said.split("interrupted after ").nth(1).and_then(|rest| rest.split(' ').next());
     let count: u32 = count.unwrap_or_else(|| panic!("{said}")).parse().unwrap();
     assert!(count > 0 && count < all, "{count} of {all}");
@@ -189,9 +155,9 @@ fn interrupted_jobs_end_and_say_how_many_were_done() {
 #[test]
 fn second_interruption_leaves_at_once() {
     let dir = tmp::on_disk();
-    let (mut child, _) = many_copies(dir.path());
-    // Nobody reads what it says, and the first stop may be done before the second signal comes.
-    interrupt(&child);
-    interrupt(&child);
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let (copying, _) = many_copies(dir.path());
+    // The first stop may be done before the second signal comes.
+    copying.interrupt();
+    copying.interrupt();
+    copying.finish(LIMIT).expect_code(130);
 }

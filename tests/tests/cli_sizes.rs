@@ -1,23 +1,18 @@
 //! Copies of awkward sizes and offsets, compared byte by byte.
 
 use std::fs::File;
-use std::path::Path;
 use std::process::Command;
 
 use tests::binary::{LIMIT, kcopy, run};
+use tests::tmp::text;
 use tests::{data, tmp};
 
 const EDGES: [u64; 12] =
     [1, 2, 511, 512, 513, 4095, 4096, 4097, 65_535, 65_537, 1 << 20, 1_048_577];
 
-fn text(path: &Path) -> &str {
-    path.to_str().expect("paths of the tests are text")
-}
-
 #[test]
 fn files_of_every_awkward_size_are_copied_to_two() {
-    let dir = tmp::on_disk();
-    let [source, one, two] = ["source", "one", "two"].map(|name| dir.path().join(name));
+    let (_dir, [source, one, two]) = tmp::with_paths(["source", "one", "two"]);
     for (seed, len) in (1..).zip(EDGES) {
         data::write_file(&source, seed, len);
         for path in [&one, &two] {
@@ -36,8 +31,7 @@ fn files_of_every_awkward_size_are_copied_to_two() {
 
 #[test]
 fn odd_offsets_are_byte_exact_and_touch_nothing_else() {
-    let dir = tmp::on_disk();
-    let [source, copy, before] = ["source", "copy", "before"].map(|name| dir.path().join(name));
+    let (_dir, [source, copy, before]) = tmp::with_paths(["source", "copy", "before"]);
     let size = 3 << 20;
     data::write_file(&source, 1, size);
     let mut random = data::Random::new(7);
@@ -63,8 +57,7 @@ fn odd_offsets_are_byte_exact_and_touch_nothing_else() {
 
 #[test]
 fn sparse_gigabyte_and_one_byte_stays_sparse() {
-    let dir = tmp::on_disk();
-    let [source, copy] = ["source", "copy"].map(|name| dir.path().join(name));
+    let (_dir, [source, copy]) = tmp::with_paths(["source", "copy"]);
     let size = (1 << 30) + 1;
     data::write_file(&source, 3, 1 << 20);
     File::options().write(true).open(&source).unwrap().set_len(size).unwrap();
@@ -80,8 +73,7 @@ fn sparse_gigabyte_and_one_byte_stays_sparse() {
 
 #[test]
 fn empty_file_is_copied_as_one() {
-    let dir = tmp::on_disk();
-    let [source, copy] = ["source", "copy"].map(|name| dir.path().join(name));
+    let (_dir, [source, copy]) = tmp::with_paths(["source", "copy"]);
     File::create(&source).unwrap();
     kcopy(["copy", "-q", text(&source), text(&copy)]).expect_code(0);
     assert_eq!(copy.metadata().unwrap().len(), 0);
@@ -89,8 +81,7 @@ fn empty_file_is_copied_as_one() {
 
 #[test]
 fn zeros_really_land_in_an_existing_destination() {
-    let dir = tmp::on_disk();
-    let [source, copy] = ["source", "copy"].map(|name| dir.path().join(name));
+    let (_dir, [source, copy]) = tmp::with_paths(["source", "copy"]);
     let size = 8 << 20;
     // A hole, data, written zeros, data.
     File::create(&source).unwrap().set_len(size).unwrap();
@@ -113,8 +104,7 @@ fn zeros_really_land_in_an_existing_destination() {
 
 #[test]
 fn file_that_is_too_short_is_extended() {
-    let dir = tmp::on_disk();
-    let [source, copy] = ["source", "copy"].map(|name| dir.path().join(name));
+    let (_dir, [source, copy]) = tmp::with_paths(["source", "copy"]);
     data::write_file(&source, 1, 100_000);
     data::write_file(&copy, 2, 10);
     kcopy(["copy", "-q", "--seek", "5000", text(&source), text(&copy)]).expect_code(0);
