@@ -1,21 +1,17 @@
 //! What `kcopy copy` promises beside the bytes: JSON, errors, memory, interruption.
 
 use std::fs::File;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use tests::binary::{LIMIT, kcopy, run};
-use tests::{data, kcopy_binary, tmp};
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("paths of the tests are text")
-}
+use serde_json::json;
+use tests::binary::{LIMIT, kcopy, run, start_kcopy};
+use tests::tmp::text;
+use tests::{data, kcopy_binary, pause, tmp};
 
 #[test]
 fn json_has_every_promised_key() {
-    let dir = tmp::on_disk();
-    let [source, one, two, three] = ["s", "1", "2", "3"].map(|name| dir.path().join(name));
+    let (_dir, [source, one, two, three]) = tmp::with_paths(["s", "1", "2", "3"]);
     let size = 5_000_000;
     data::write_file(&source, 1, size);
     for backend in ["io-uring", "threads"] {
@@ -53,33 +49,21 @@ fn json_has_every_promised_key() {
 /// What somebody changes behind the copy's back must not pass for verified.
 #[test]
 fn verify_finds_a_destination_that_was_changed_after_it_was_written() {
-    let dir = tmp::on_disk();
-    let [source, good, bad] = ["source", "good", "bad"].map(|name| dir.path().join(name));
+    let (_dir, [source, good, bad]) = tmp::with_paths(["source", "good", "bad"]);
     let size = 8 << 20;
     data::write_file(&source, 1, size);
-    let mut child = Command::new(kcopy_binary())
-        .args(["copy", "--json", "--verify", "--rate", "4MiB"])
-        .args([&source, &good, &bad])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let sides = [&source, &good, &bad].map(|path| text(path));
+    let options = ["copy", "--json", "--verify", "--rate", "4MiB"];
+    let mut copying = start_kcopy(options.into_iter().chain(sides));
     // Half a second of data is on its way at most: what lies a second behind is written.
-    let written = |path: &Path| {
-        let len = path.metadata().map_or(0, |found| found.len());
-        len == size && data::read_at(path, 5 << 20, 8) == data::read_at(&source, 5 << 20, 8)
-    };
-    let (_sender, never) = std::sync::mpsc::channel::<()>();
-    while !written(&bad) {
-        assert!(child.try_wait().unwrap().is_none(), "it ended before it could be tampered with");
-        let _ = never.recv_timeout(Duration::from_millis(20));
-    }
+    copying.wait_until(|| {
+        let len = bad.metadata().map_or(0, |found| found.len());
+        len == size && data::read_at(&bad, 5 << 20, 8) == data::read_at(&source, 5 << 20, 8)
+    });
     data::overwrite_at(&bad, 2, 1 << 20, 512);
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("reads back differently"), "{said}");
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let done = copying.finish(LIMIT).expect_code(1);
+    assert!(done.stderr.contains("reads back differently"), "{}", done.stderr);
+    let report = done.json();
     assert_eq!(report["verified"], false);
     assert!(report["destinations"][0]["error"].is_null(), "{report}");
     assert_eq!(report["destinations"][1]["error"]["sector"], (1 << 20) / 512, "{report}");
@@ -90,8 +74,7 @@ fn verify_finds_a_destination_that_was_changed_after_it_was_written() {
 
 #[test]
 fn options_of_the_engine_all_give_the_same_bytes() {
-    let dir = tmp::on_disk();
-    let [source, copy] = ["source", "copy"].map(|name| dir.path().join(name));
+    let (_dir, [source, copy]) = tmp::with_paths(["source", "copy"]);
     data::write_file(&source, 1, 3_333_333);
     for options in [
         "--pool 64KiB --request-size 64KiB --requests 1",
@@ -112,8 +95,7 @@ fn options_of_the_engine_all_give_the_same_bytes() {
 
 #[test]
 fn memory_stays_within_the_pool_and_a_little() {
-    let dir = tmp::on_disk();
-    let [source, copy] = ["source", "copy"].map(|name| dir.path().join(name));
+    let (_dir, [source, copy]) = tmp::with_paths(["source", "copy"]);
     // Sparse: what counts is the number of pieces, not the disk.
     File::create(&source).unwrap().set_len(64 << 30).unwrap();
     data::overwrite_at(&source, 1, 1 << 30, 64 << 20);
@@ -126,20 +108,12 @@ fn memory_stays_within_the_pool_and_a_little() {
 
 #[test]
 fn interrupted_copy_says_how_to_go_on_and_ends_with_130() {
-    let dir = tmp::on_disk();
-    let [source, copy] = ["source", "copy"].map(|name| dir.path().join(name));
+    let (_dir, [source, copy]) = tmp::with_paths(["source", "copy"]);
     data::write_file(&source, 1, 20_000_000);
-    let child = Command::new(kcopy_binary())
-        .args(["copy", "--rate", "4MB", text(&source), text(&copy)])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    wait(Duration::from_millis(1500));
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130));
-    let said = String::from_utf8(output.stderr).unwrap();
+    let copying = start_kcopy(["copy", "--rate", "4MB", text(&source), text(&copy)]);
+    pause(Duration::from_millis(1500));
+    copying.interrupt();
+    let said = copying.finish(LIMIT).expect_code(130).stderr;
     assert!(said.contains("interrupted") && said.contains("hint:"), "{said}");
     // The hint is the truth: what it says is done, is.
     let skip: u64 =
@@ -148,37 +122,120 @@ fn interrupted_copy_says_how_to_go_on_and_ends_with_130() {
     data::expect_equal((&source, 0), (&copy, 0), skip);
 }
 
-/// Sleeps, without a clock of its own.
-fn wait(time: Duration) {
-    let (_sender, receiver) = std::sync::mpsc::channel::<()>();
-    let _ = receiver.recv_timeout(time);
+/// The hint was to go on with `--count 0`, which is refused.
+#[test]
+fn interrupted_verification_says_that_all_is_copied() {
+    let size = 4_000_000;
+    let (_dir, [source, copy]) = tmp::with_paths(["source", "copy"]);
+    data::write_file(&source, 1, size);
+    let options = ["copy", "--json", "--verify", "--rate", "5MB"];
+    let mut copying = start_kcopy(options.into_iter().chain([text(&source), text(&copy)]));
+    let last = data::read_at(&source, size - 8, 8);
+    copying.wait_until(|| {
+        copy.metadata().is_ok_and(|found| found.len() == size)
+            && data::read_at(&copy, size - 8, 8) == last
+    });
+    pause(Duration::from_millis(150));
+    copying.interrupt();
+    let done = copying.finish(LIMIT).expect_code(130);
+    let said = &done.stderr;
+    assert!(said.contains("interrupted when all of 3.81 MiB were copied"), "{said}");
+    assert!(said.contains("hint: not all was read back: kcopy compare"), "{said}");
+    let report = done.json();
+    assert_eq!((&report["interrupted"], &report["verified"]), (&true.into(), &false.into()));
+    kcopy(["compare", "-q", text(&source), text(&copy)]).expect_code(0);
 }
 
 #[test]
 fn source_that_shrinks_ends_the_copy_with_1() {
-    let dir = tmp::on_disk();
-    let [source, copy] = ["source", "copy"].map(|name| dir.path().join(name));
+    let (_dir, [source, copy]) = tmp::with_paths(["source", "copy"]);
     data::write_file(&source, 1, 20_000_000);
-    let child = Command::new(kcopy_binary())
-        .args(["copy", "--rate", "10MB", "--json", text(&source), text(&copy)])
-        .stderr(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    wait(Duration::from_millis(700));
+    let copying = start_kcopy(["copy", "--rate", "10MB", "--json", text(&source), text(&copy)]);
+    pause(Duration::from_millis(700));
     File::options().write(true).open(&source).unwrap().set_len(1_000_001).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("became shorter") && said.contains("hint:"), "{said}");
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert!(report["source"]["error"]["message"].is_string(), "{report}");
+    let done = copying.finish(LIMIT).expect_code(1);
+    let said = &done.stderr;
+    assert!(said.contains("became shorter") && said.contains("hint: "), "{said}");
+    assert_eq!(said.lines().count(), 2, "{said}");
+    let report = done.json();
+    let message = report["source"]["error"]["message"].as_str().unwrap();
+    assert!(message.contains("now 1000001 bytes"), "{report}");
+    assert!(report["bytes"].as_u64().unwrap() < 20_000_000, "{report}");
+}
+
+/// Without the list nobody could tell what of the copies is the source's.
+#[test]
+fn source_that_shrinks_is_copied_up_to_its_end_and_the_rest_is_listed() {
+    const MIB: u64 = 1 << 20;
+    const END: u64 = 5 * MIB + 777;
+    let (skip, seek, len) = (MIB, 4096, 7 * MIB);
+    let (_dir, [source, old, new, map]) = tmp::with_paths(["source", "old", "new", "map"]);
+    for (options, unit) in [(vec!["--map", text(&map)], 1), (vec!["--direct", "always"], 4096)] {
+        data::write_file(&source, 1, 8 * MIB);
+        data::write_file(&old, 2, seek + len + 777);
+        let mut arguments = vec!["copy", "--json", "--continue-on-error", "--verify"];
+        arguments.extend(["--rate", "5MiB", "--skip", "1MiB", "--seek", "4KiB"]);
+        arguments.extend(options);
+        arguments.extend([text(&source), text(&old), text(&new)]);
+        let mut copying = start_kcopy(arguments);
+        let first = data::read_at(&source, skip, 4096);
+        copying.wait_until(|| data::read_at(&old, seek, 4096) == first);
+        File::options().write(true).open(&source).unwrap().set_len(END).unwrap();
+        let done = copying.finish(LIMIT).expect_code(1);
+        assert!(done.stderr.contains("became shorter"), "{}", done.stderr);
+        assert!(done.stderr.contains("note: vanished in "), "{}", done.stderr);
+        let report = done.json();
+        // Whole units of direct I/O, whatever the file system's are.
+        let end = report["bad_ranges"][0]["offset"].as_u64().unwrap();
+        assert!(end <= END && END - end < unit, "{report}");
+        let message =
+            "the source shrank while it was copied, and ended before; the copies have zeros there";
+        let vanished = json!({"path": text(&source), "what": "vanished", "offset": end,
+            "length": 8 * MIB - end, "message": message});
+        assert_eq!(report["bad_ranges"], json!([vanished]));
+        assert_eq!(report["bytes"], end - skip, "{report}");
+        for (index, path) in [&old, &new].into_iter().enumerate() {
+            let found = &report["destinations"][index];
+            assert!(found["error"].is_null() && found["bytes_written"] == end - skip, "{report}");
+            let (good, lost) = (end - skip, usize::try_from(8 * MIB - end).unwrap());
+            data::expect_equal((&source, skip), (path, seek), good);
+            assert!(data::read_at(path, seek + good, lost).iter().all(|byte| *byte == 0));
+        }
+        assert!(
+            data::read_at(&old, seek + len, 777)
+                == data::bytes(2, 8 << 20)[(7 << 20) + 4096..][..777]
+        );
+        std::fs::remove_file(&new).unwrap();
+    }
+    assert!(map.exists(), "what vanished is not done");
+}
+
+/// What had vanished from a hole was taken for a hole, and the copy for whole.
+#[test]
+fn source_that_shrinks_inside_a_hole_is_noticed() {
+    const MIB: u64 = 1 << 20;
+    for go_on in [None, Some("--continue-on-error")] {
+        let (_dir, [source, copy]) = tmp::with_paths(["source", "copy"]);
+        data::write_file(&source, 1, 3 * MIB);
+        File::options().write(true).open(&source).unwrap().set_len(64 * MIB).unwrap();
+        let mut arguments = vec!["copy", "--rate", "3MiB"];
+        arguments.extend(go_on);
+        arguments.extend([text(&source), text(&copy)]);
+        let mut copying = start_kcopy(arguments);
+        let first = data::read_at(&source, 0, 4096);
+        let begun = || copy.exists() && data::read_at(&copy, 0, 4096) == first;
+        copying.wait_until(|| copy.metadata().is_ok_and(|found| found.len() > 0) && begun());
+        File::options().write(true).open(&source).unwrap().set_len(32 * MIB + 1).unwrap();
+        let said = copying.finish(LIMIT).expect_code(1).stderr;
+        assert!(said.contains("it had 67108864 bytes (64 MiB), now 33554433 bytes"), "{said}");
+        let listed = format!("note: vanished in {}: bytes 33554433 to 67108864", text(&source));
+        assert_eq!(said.contains(&listed), go_on.is_some(), "{said}");
+    }
 }
 
 #[test]
 fn closed_pipe_is_quiet_and_full_output_is_not() {
-    let dir = tmp::on_disk();
-    let [source, copy] = ["source", "copy"].map(|name| dir.path().join(name));
+    let (_dir, [source, copy]) = tmp::with_paths(["source", "copy"]);
     data::write_file(&source, 1, 5000);
     let script = "\"$1\" copy --json \"$2\" \"$3\" | true; \"$1\" --help | true; \
                   \"$1\" generate completions bash | true";
@@ -195,8 +252,7 @@ fn closed_pipe_is_quiet_and_full_output_is_not() {
 
 #[test]
 fn progress_as_json_is_one_object_per_line() {
-    let dir = tmp::on_disk();
-    let [source, copy] = ["source", "copy"].map(|name| dir.path().join(name));
+    let (_dir, [source, copy]) = tmp::with_paths(["source", "copy"]);
     data::write_file(&source, 1, 5_000_000);
     let done = kcopy(["copy", "--progress", "json", text(&source), text(&copy)]).expect_code(0);
     let last = done.stderr.lines().last().unwrap();
@@ -209,8 +265,7 @@ fn progress_as_json_is_one_object_per_line() {
 
 #[test]
 fn quiet_says_nothing_and_colour_only_when_asked() {
-    let dir = tmp::on_disk();
-    let [source, copy] = ["source", "copy"].map(|name| dir.path().join(name));
+    let (_dir, [source, copy]) = tmp::with_paths(["source", "copy"]);
     data::write_file(&source, 1, 5000);
     let done = kcopy(["copy", "-q", text(&source), text(&copy)]).expect_code(0);
     assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("", ""));
@@ -233,8 +288,7 @@ fn names_with_control_characters_are_escaped() {
 
 #[test]
 fn compare_tells_ranges_and_sizes() {
-    let dir = tmp::on_disk();
-    let [one, two, three] = ["1", "2", "3"].map(|name| dir.path().join(name));
+    let (_dir, [one, two, three]) = tmp::with_paths(["1", "2", "3"]);
     data::write_file(&one, 1, 3_000_000);
     data::write_file(&two, 1, 3_000_000);
     data::write_file(&three, 1, 2_000_001);
@@ -274,8 +328,7 @@ fn zero_zeroes_the_region_and_nothing_else() {
 
 #[test]
 fn jobs_copy_what_the_list_says() {
-    let dir = tmp::on_disk();
-    let [source, copy, list] = ["source", "copy", "list"].map(|name| dir.path().join(name));
+    let (_dir, [source, copy, list]) = tmp::with_paths(["source", "copy", "list"]);
     data::write_file(&source, 1, 1 << 20);
     data::write_file(&copy, 2, 1 << 20);
     let mut lines = String::from("# every second block, in another place\n\n");

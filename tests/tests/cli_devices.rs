@@ -1,16 +1,17 @@
 //! The command on real block devices: loop devices of both sector sizes, and what can be wrong with
 //! a device.
 
+use std::fs::File;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
+use rustix::fs::OFlags;
 use tests::binary::{LIMIT, kcopy, run};
 use tests::loopdev::{Attach, FailingDisk, LoopDevice};
+use tests::mount::Mounted;
+use tests::tmp::text;
 use tests::{data, tmp};
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("paths of the tests are text")
-}
 
 fn disk(dir: &Path, name: &str, size: u64, logical_block: u32) -> LoopDevice {
     LoopDevice::create_with(dir, name, size, Attach { logical_block, ..Attach::default() })
@@ -121,7 +122,7 @@ fn root_zeros_and_holes_land_on_a_device() {
     let dir = tmp::on_disk();
     let size = 8 << 20;
     let source = dir.path().join("sparse");
-    std::fs::File::create(&source).unwrap().set_len(size).unwrap();
+    File::create(&source).unwrap().set_len(size).unwrap();
     data::overwrite_at(&source, 1, 3 << 20, 5000);
     let copy = disk(dir.path(), "copy", size, 512);
     data::overwrite(copy.path(), 2, size);
@@ -167,69 +168,116 @@ fn root_unfit_devices_are_refused_without_a_trace() {
     assert_eq!(data::read_at(four.path(), 0, 4096), vec![0; 4096]);
 }
 
-/// A mounted file system that is unmounted on drop.
-struct Mounted<'a> {
-    device: &'a LoopDevice,
-    place: std::path::PathBuf,
+/// A symbolic link to a device, and a second node of it, are the device.
+#[test]
+fn root_device_is_known_by_each_of_its_names() {
+    let dir = tmp::on_disk();
+    let size = 1 << 20;
+    let source = disk(dir.path(), "source", size, 512);
+    let copy = disk(dir.path(), "copy", size, 512);
+    let (link, node) = (dir.path().join("link"), dir.path().join("node"));
+    for (device, word) in [(&source, "is the source"), (&copy, "same destination")] {
+        symlink(device.path(), &link).unwrap();
+        let number = device.path().metadata().unwrap().rdev();
+        let (kind, mode) = (rustix::fs::FileType::BlockDevice, 0o600.into());
+        rustix::fs::mknodat(rustix::fs::CWD, &node, kind, mode, number).unwrap();
+        for name in [&link, &node] {
+            refused(&["copy", text(source.path()), text(copy.path()), text(name)], word);
+            std::fs::remove_file(name).unwrap();
+        }
+    }
+    assert_eq!(data::read_at(copy.path(), 0, 4096), vec![0; 4096]);
 }
 
-impl<'a> Mounted<'a> {
-    fn new(device: &'a LoopDevice, place: &Path) -> Self {
-        let made = run(Command::new("mkfs.ext4").arg("-q").arg(device.path()), LIMIT);
-        made.expect_code(0);
-        std::fs::create_dir(place).expect("made for the test");
-        run(Command::new("mount").arg(device.path()).arg(place), LIMIT).expect_code(0);
-        Self { device, place: place.to_owned() }
-    }
-}
-
-impl Drop for Mounted<'_> {
-    fn drop(&mut self) {
-        let done = run(Command::new("umount").arg(&self.place), LIMIT);
-        assert_eq!(done.code(), 0, "{}: {}", self.device.path().display(), done.stderr);
-    }
+#[test]
+fn root_device_that_somebody_else_has_claimed_is_refused() {
+    let (dir, [source, new]) = tmp::with_paths(["source", "new"]);
+    data::write_file(&source, 1, 4096);
+    let device = disk(dir.path(), "disk", 1 << 20, 512);
+    let exclusive = OFlags::EXCL.bits().cast_signed();
+    let claim = File::options().read(true).custom_flags(exclusive).open(device.path()).unwrap();
+    refused(&["copy", text(&source), text(&new), text(device.path())], "it is in use");
+    refused(&["zero", text(device.path())], "it is in use");
+    assert!(!new.exists());
+    drop(claim);
+    kcopy(["copy", "-q", text(&source), text(device.path())]).expect_code(0);
 }
 
 #[test]
 fn root_mounted_device_is_refused_by_name_of_its_place() {
-    let dir = tmp::on_disk();
-    let device = disk(dir.path(), "disk", 16 << 20, 512);
-    let source = dir.path().join("source");
+    let (dir, [source]) = tmp::with_paths(["source"]);
     data::write_file(&source, 1, 4096);
-    let mounted = Mounted::new(&device, &dir.path().join("mnt"));
-    let place = text(&mounted.place).to_owned();
-    refused(&["copy", text(&source), text(device.path())], &format!("mounted on {place}"));
-    refused(&["zero", text(device.path())], "mounted on");
-    let told = kcopy(["info", text(device.path())]).expect_code(0).stdout;
+    let mounted = Mounted::ext4(disk(dir.path(), "disk", 16 << 20, 512));
+    let (device, place) = (text(mounted.device().path()), text(mounted.path()));
+    refused(&["copy", text(&source), device], &format!("mounted on {place}"));
+    refused(&["zero", device], "mounted on");
+    let told = kcopy(["info", device]).expect_code(0).stdout;
     assert!(told.contains("mounted on"), "{told}");
 }
 
 #[test]
+fn root_read_only_file_system_is_refused_without_a_trace() {
+    let (dir, [source, new]) = tmp::with_paths(["source", "new"]);
+    data::write_file(&source, 1, 4096);
+    let mounted = Mounted::ext4(disk(dir.path(), "disk", 16 << 20, 512));
+    let [old, missing] = ["old", "missing"].map(|name| mounted.path().join(name));
+    data::write_file(&old, 2, 4096);
+    let mut remount = Command::new("mount");
+    run(remount.args(["-o", "remount,ro"]).arg(mounted.path()), LIMIT).expect_code(0);
+    refused(&["copy", text(&source), text(&new), text(&old)], "read-only");
+    refused(&["copy", text(&source), text(&new), text(&missing)], "read-only");
+    assert!(!new.exists());
+}
+
+#[test]
 fn root_full_disk_fails_alone_with_1_and_says_where() {
+    let size = 24 << 20;
+    let (dir, [source, good]) = tmp::with_paths(["source", "good"]);
+    data::write_file(&source, 1, size);
+    let mounted = Mounted::ext4(disk(dir.path(), "disk", 16 << 20, 512));
+    let full = mounted.path().join("copy");
+    for go_on in [None, Some("--continue-on-error")] {
+        let mut arguments = vec!["copy", "--json", "--verify"];
+        arguments.extend(go_on);
+        arguments.extend([text(&source), text(&full), text(&good)]);
+        let done = kcopy(arguments).expect_code(1);
+        let report = done.json();
+        let [failed, fine] = [0, 1].map(|index| &report["destinations"][index]);
+        assert_eq!(failed["error"]["errno"], rustix::io::Errno::NOSPC.raw_os_error(), "{report}");
+        let sector = failed["error"]["sector"].as_u64().unwrap();
+        assert!(failed["bytes_written"].as_u64().unwrap() < size, "{report}");
+        data::expect_equal((&source, 0), (&full, 0), sector * 512);
+        // One message, and what to do.
+        let mut said = done.stderr.lines();
+        let (problem, hint) = (said.next().unwrap(), said.next().unwrap());
+        let expected = format!(
+            "kcopy: cannot write to {}: No space left on device at sector {sector}, after ",
+            text(&full)
+        );
+        assert!(problem.starts_with(&expected), "{problem}");
+        assert!(hint.starts_with("hint: make room "), "{hint}");
+        assert!(said.all(|line| line.starts_with("note: unwritten in ")), "{}", done.stderr);
+        assert!(fine["error"].is_null() && fine["bytes_written"] == size, "{report}");
+        data::expect_equal((&source, 0), (&good, 0), size);
+        std::fs::remove_file(&full).unwrap();
+    }
+}
+
+/// A file whose holes find no room when they are to be zeros that stay.
+#[test]
+fn root_full_disk_is_told_by_zero_too() {
     let dir = tmp::on_disk();
-    let device = disk(dir.path(), "disk", 16 << 20, 512);
-    let mounted = Mounted::new(&device, &dir.path().join("mnt"));
-    let source = dir.path().join("source");
-    data::write_file(&source, 1, 24 << 20);
-    let (full, good) = (mounted.place.join("copy"), dir.path().join("copy"));
-    let done = kcopy(["copy", "--json", "--verify", text(&source), text(&full), text(&good)])
-        .expect_code(1);
-    assert!(done.stderr.contains(text(&full)), "{}", done.stderr);
-    assert!(done.stderr.contains("No space left on device"), "{}", done.stderr);
-    assert!(done.stderr.contains("hint: make room"), "{}", done.stderr);
-    let report = done.json();
-    let errors: Vec<_> = (0..2).map(|i| &report["destinations"][i]["error"]).collect();
-    assert_eq!(errors[0]["errno"], rustix::io::Errno::NOSPC.raw_os_error());
-    assert!(errors[0]["sector"].is_u64() && errors[0]["message"].is_string(), "{report}");
-    assert!(errors[1].is_null(), "the other destination is done: {report}");
-    data::expect_equal((&source, 0), (&good, 0), 24 << 20);
-    std::fs::remove_file(&full).unwrap();
+    let mounted = Mounted::ext4(disk(dir.path(), "disk", 16 << 20, 512));
+    let file = mounted.path().join("file");
+    File::create(&file).unwrap().set_len(64 << 20).unwrap();
+    let done = kcopy(["zero", text(&file)]).expect_code(1);
+    assert!(done.stderr.contains("No space left on device at sector "), "{}", done.stderr);
+    assert!(done.stderr.contains("hint: make room "), "{}", done.stderr);
 }
 
 #[test]
 fn root_device_that_fails_is_given_up_and_the_others_are_done() {
-    let dir = tmp::on_disk();
-    let [source, good] = ["source", "good"].map(|name| dir.path().join(name));
+    let (_dir, [source, good]) = tmp::with_paths(["source", "good"]);
     let size = 24 << 20;
     data::write_file(&source, 1, size);
     let (room, chunk) = (8 << 20, 4 << 20);
@@ -284,8 +332,7 @@ fn expect_all_but_unwritten(
 #[test]
 fn root_lines_of_a_list_fail_one_by_one_though_neighbours_are_copied_as_one() {
     const GOOD: u64 = 1024;
-    let dir = tmp::on_disk();
-    let [copy, list] = ["copy", "list"].map(|name| dir.path().join(name));
+    let (_dir, [copy, list]) = tmp::with_paths(["copy", "list"]);
     let size = 16 << 20;
     let source = FailingDisk::new(size, 32 << 20);
     data::overwrite(source.path(), 1, size);

@@ -7,12 +7,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tests::binary::{LIMIT, kcopy, run};
-use tests::{data, kcopy_binary, tmp};
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("paths of the tests are text")
-}
+use tests::binary::{LIMIT, kcopy, run, start_kcopy};
+use tests::tmp::text;
+use tests::{data, kcopy_binary, pause, tmp};
 
 /// Every file below `dir` with its bytes.
 fn picture(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -45,6 +42,8 @@ impl World {
         fs::hard_link(at("source"), at("source-link")).expect("the world of a test can be made");
         symlink(at("source"), at("source-symlink")).expect("the world of a test can be made");
         fs::hard_link(at("old"), at("old-link")).expect("the world of a test can be made");
+        symlink(at("old"), at("old-symlink")).expect("the world of a test can be made");
+        symlink(dir.path(), at("here")).expect("the world of a test can be made");
         symlink(at("nothing"), at("dangling")).expect("the world of a test can be made");
         fs::create_dir(at("directory")).expect("the world of a test can be made");
         data::write_file(&at("read-only"), 3, 100);
@@ -78,7 +77,7 @@ impl World {
 }
 
 #[test]
-fn bad_input_is_refused_without_a_trace() {
+fn bad_input_of_a_copy_is_refused_without_a_trace() {
     let world = World::new();
     for (line, expected) in [
         ("copy nothing new", "no such file"),
@@ -94,6 +93,9 @@ fn bad_input_is_refused_without_a_trace() {
         ("copy source new ./new", "same destination"),
         ("copy source old new old", "same destination"),
         ("copy source old new old-link", "same destination"),
+        ("copy source old new old-symlink", "same destination"),
+        ("copy source new here/new", "same destination"),
+        ("copy source/ new", "not a directory"),
         ("copy source new dangling", "symbolic link to nothing"),
         ("copy source new no/such/place", "there is no directory"),
         ("copy source new other/", "no such directory"),
@@ -128,13 +130,29 @@ fn bad_input_is_refused_without_a_trace() {
         ("copy --map no-map source new", "not a map"),
         ("copy --map directory source new", "no regular file"),
         ("copy --map no/such/map source new", "there is no directory"),
+        ("copy --map old/map source new", "not a directory"),
+        ("copy source old/new", "not a directory"),
+        ("copy --pool 1E source new", "too large"),
+        ("copy --pool 16GiB --request-size 8GiB source new", "requests of"),
+    ] {
+        world.refuses(line, expected);
+    }
+}
+
+#[test]
+fn bad_input_of_the_other_commands_is_refused_without_a_trace() {
+    let world = World::new();
+    for (line, expected) in [
         ("zero nothing", "no such file"),
+        ("zero directory", "is a directory"),
         ("zero old read-only", "read-only"),
         ("zero old old-link", "same destination"),
         ("zero --count 0 old", "--count is zero"),
         ("zero --seek 5000 old", "leaves nothing"),
         ("zero --seek 1 --count 18446744073709551615 old", "cannot be as long"),
         ("compare source nothing", "no such file"),
+        ("compare --count 0 source old", "--count is zero"),
+        ("compare source directory", "is a directory"),
         ("compare --count 5001 source old", "it has 5000 bytes"),
         ("compare --seek 5001 source old", "behind its end"),
         ("info nothing", "no such file"),
@@ -185,8 +203,7 @@ fn bad_usage_is_told_with_2() {
 
 #[test]
 fn file_system_that_cannot_hold_the_size_is_told_and_nothing_stays() {
-    let dir = tmp::on_disk();
-    let [source, one, two] = ["source", "one", "two"].map(|name| dir.path().join(name));
+    let (_dir, [source, one, two]) = tmp::with_paths(["source", "one", "two"]);
     File::create(&source).unwrap().set_len(1 << 20).unwrap();
     data::write_file(&one, 1, 100);
     let script = "ulimit -f 100; exec \"$1\" copy \"$2\" \"$3\" \"$4\"";
@@ -217,8 +234,7 @@ fn destinations_that_were_ready_are_put_back_when_a_later_one_cannot_be() {
 #[test]
 fn destination_of_another_copy_is_refused_but_waited_for_if_it_is_free_soon() {
     use rustix::fs::{FlockOperation, flock};
-    let dir = tmp::on_disk();
-    let [source, copy, new] = ["source", "copy", "new"].map(|name| dir.path().join(name));
+    let (_dir, [source, copy, new]) = tmp::with_paths(["source", "copy", "new"]);
     data::write_file(&source, 1, 10_000);
     data::write_file(&copy, 2, 10_000);
     let other = File::open(&copy).unwrap();
@@ -234,8 +250,7 @@ fn destination_of_another_copy_is_refused_but_waited_for_if_it_is_free_soon() {
     assert!(!new.exists());
     std::thread::scope(|scope| {
         scope.spawn(|| kcopy(["copy", "-q", text(&source), text(&copy)]).expect_code(0));
-        let (_sender, never) = std::sync::mpsc::channel::<()>();
-        let _ = never.recv_timeout(std::time::Duration::from_millis(500));
+        pause(std::time::Duration::from_millis(500));
         drop(other);
     });
     data::expect_equal((&source, 0), (&copy, 0), 10_000);
@@ -243,20 +258,13 @@ fn destination_of_another_copy_is_refused_but_waited_for_if_it_is_free_soon() {
 
 #[test]
 fn map_of_another_copy_is_refused() {
-    let dir = tmp::on_disk();
-    let [source, copy, other, map] = ["s", "c", "o", "m"].map(|name| dir.path().join(name));
+    let (dir, [source, copy, other, map]) = tmp::with_paths(["s", "c", "o", "m"]);
     data::write_file(&source, 1, 4_000_000);
-    let child = Command::new(kcopy_binary())
-        .args(["copy", "--rate", "1MB", "--map", text(&map), text(&source), text(&copy)])
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    while !map.exists() {
-        std::thread::yield_now();
-    }
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
+    let sides = ["--map", text(&map), text(&source), text(&copy)];
+    let mut copying = start_kcopy(["copy", "--rate", "1MB"].into_iter().chain(sides));
+    copying.wait_until(|| map.exists());
+    copying.interrupt();
+    copying.finish(LIMIT).expect_code(130);
     let refuses = |arguments: &[&str], expected: &str| {
         let mut all = vec!["copy", "--map", text(&map)];
         all.extend(arguments);

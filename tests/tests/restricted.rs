@@ -67,6 +67,43 @@ fn with_lockable_memory(bytes: u64) -> Command {
     command
 }
 
+fn as_ordinary_user() -> Command {
+    with_lockable_memory(8 << 20)
+}
+
+/// What only shows to a user without rights: root may read and write everything.
+#[test]
+fn what_a_user_may_not_touch_is_refused_without_a_trace() {
+    let room = Room::create();
+    let [secret, theirs, closed] = ["secret", "theirs", "closed"].map(|name| room.path(name));
+    let permit = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("it is ours");
+    };
+    for path in [&secret, &theirs] {
+        data::write_file(path, 2, 5000);
+    }
+    std::fs::create_dir(&closed).expect("a directory of ours");
+    permit(&secret, 0);
+    // Root's, so that others may not write; an ordinary user takes away his own right.
+    permit(&theirs, if rustix::process::geteuid().is_root() { 0o644 } else { 0o444 });
+    permit(&closed, 0o555);
+    let (source, inside) = (room.path("source"), closed.join("new"));
+    for (from, to, expected, advice) in [
+        (&secret, &room.path("two"), "permission denied", "as a user who may"),
+        (&source, &secret, "", ""),
+        (&source, &theirs, "", ""),
+        (&source, &inside, "permission denied", "a directory that you may write to"),
+    ] {
+        let mut command = as_ordinary_user();
+        command.arg(room.path("kcopy")).args([Path::new("copy"), from, &room.path("one"), to]);
+        let said = run(&mut command, LIMIT).expect_code(2).stderr;
+        assert!(said.starts_with("kcopy: cannot ") && said.lines().count() == 2, "{said}");
+        assert!(said.contains(expected) && said.contains(advice), "{said}");
+        assert!(!room.path("one").exists() && !room.path("two").exists() && !inside.exists());
+    }
+    assert_eq!(data::read_at(&theirs, 0, 5000), data::bytes(2, 5000));
+}
+
 #[test]
 fn refused_io_uring_means_threads() {
     for errno in [EPERM, ENOSYS] {

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kcopy::{Device, Extent, Fault, Job, OnError, Outcome};
+use kcopy::{Device, Errno, Extent, Fault, Job, OnError, Outcome};
 use serde::Serialize;
 
 use super::copy::{ErrorReport, TICK, check_alignment, rate};
 use super::engine::{self, Service};
-use super::target::{self, Use, cause};
+use super::target::{self, Use, cause, remedy};
 use crate::args::JobsArgs;
 use crate::clock::Epoch;
 use crate::exit::{Exit, Failure};
@@ -403,7 +403,9 @@ fn tell(args: &JobsArgs, screen: Screen, report: &Report, flush: Option<Fault>) 
             screen.problem(&format!("cannot flush {}: {fault}", name(&args.destination)));
         }
         screen.problem(&format!("{} of {} copies failed", report.errors, report.jobs));
-        screen.hint("see what the kernel log says about it (dmesg); --json lists up to 4096");
+        let first = report.failed.first().map(|failed| Errno::new(failed.error.errno));
+        let errno = first.or_else(|| flush.map(|fault| fault.errno)).unwrap_or(Errno::IO);
+        screen.hint(&format!("{}; --json lists up to {LISTED}", remedy(errno)));
         Exit::Failed
     } else {
         Exit::Done

@@ -6,8 +6,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::time::Duration;
 
-use kcopy::Device;
 use kcopy::device::{BlockFacts, Direct, Identity, OpenError, OpenErrorKind, OpenOptions};
+use kcopy::{Device, Errno};
 
 use crate::args;
 use crate::clock;
@@ -51,6 +51,20 @@ pub(crate) fn cause(error: &io::Error) -> String {
     letters.next().map_or_else(String::new, |c| c.to_lowercase().chain(letters).collect())
 }
 
+/// What the user can do about a device that answered so.
+pub(crate) fn remedy(errno: Errno) -> &'static str {
+    match rustix::io::Errno::from_raw_os_error(errno.raw()) {
+        rustix::io::Errno::NOSPC => "make room where it is stored",
+        rustix::io::Errno::DQUOT => "make room there, or have the quota raised",
+        rustix::io::Errno::MFILE => "allow more open files (ulimit -n), or name fewer",
+        rustix::io::Errno::NAMETOOLONG | rustix::io::Errno::LOOP => "check the name",
+        rustix::io::Errno::FBIG => {
+            "allow longer files (ulimit -f), or store it on another file system"
+        }
+        _ => "see what the kernel log says about it (dmesg)",
+    }
+}
+
 /// Whether this is something that data can be copied from or to.
 pub(crate) fn classify(path: &Path, metadata: &Metadata, usage: Use) -> Result<Kind, Failure> {
     let kind = metadata.file_type();
@@ -89,7 +103,7 @@ pub(crate) fn existing(path: &Path, usage: Use) -> Result<Metadata, Failure> {
         if error.kind() == io::ErrorKind::PermissionDenied {
             return failure.hint("run it as a user who may look there");
         }
-        failure
+        failure.hint(remedy(Errno::from_io(&error)))
     })
 }
 
@@ -181,8 +195,9 @@ fn unopened(path: &Path, usage: Use, error: &OpenError) -> Failure {
             refused(&told).hint("run it as a user who may, such as root for block devices")
         }
         OpenErrorKind::NotFound => refused(&told).hint("check the name"),
-        OpenErrorKind::Directory | OpenErrorKind::NotADevice => refused(&error.to_string()),
-        OpenErrorKind::System => refused(&told),
+        OpenErrorKind::Directory | OpenErrorKind::NotADevice => refused(&error.to_string())
+            .hint("regular files and block devices will do, nothing else"),
+        OpenErrorKind::System => refused(&told).hint(error.errno.map_or("run it again", remedy)),
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::copy::{ErrorReport, check_alignment, check_count, named_twice, rate};
 use super::engine;
 use super::pump::{Pumped, Work, pump};
-use super::target::{self, Use, cause, is_same, overlap};
+use super::target::{self, Use, cause, is_same, overlap, remedy};
 use crate::args::ZeroArgs;
 use crate::clock::Epoch;
 use crate::exit::{Exit, Failure};
@@ -169,10 +169,9 @@ fn extend(targets: &mut [Target]) -> Result<(), Failure> {
     for target in targets {
         if target.device.size() < target.end {
             let path = target.device.path().to_owned();
-            target
-                .device
-                .extend(target.end)
-                .map_err(|error| Use::Write.refused(&path, &cause(&error)))?;
+            target.device.extend(target.end).map_err(|error| {
+                Use::Write.refused(&path, &cause(&error)).hint("zero less with --count")
+            })?;
         }
     }
     Ok(())
@@ -223,7 +222,7 @@ fn tell(
             exit = Exit::Failed;
             let path = name(target.device.path());
             screen.problem(&format!("cannot zero {path}: {fault}, after {}", exact(target.zeroed)));
-            screen.hint("see what the kernel log says about it (dmesg)");
+            screen.hint(remedy(fault.errno));
         }
     }
     if let Pumped::Refused(error) = pumped {

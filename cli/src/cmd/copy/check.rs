@@ -77,7 +77,7 @@ pub(crate) fn length(device: &Device, skip: Size, count: Option<Size>) -> Result
     let size = device.size();
     let refused = |cause: String| Use::Read.refused(device.path(), &cause);
     if count == Some(Size(0)) {
-        return Err(Failure::refused("cannot copy 0 bytes: --count is zero")
+        return Err(Failure::refused("cannot begin: --count is zero")
             .hint("leave --count out to go on to the end"));
     }
     if skip.0 > size || (skip.0 == size && size > 0) {

@@ -19,6 +19,9 @@ use crate::cmd::target::{Use, cause};
 use crate::exit::Failure;
 use crate::output::name;
 
+/// What to do where a file is of no use as a map.
+const OTHER_FILE: &str = "name another file for the map, one that you may read and write";
+
 /// The file that a session's records go to.
 #[derive(Debug)]
 pub(crate) struct MapStore {
@@ -82,7 +85,7 @@ pub(crate) fn find(path: &Path) -> Result<Option<Found>, Failure> {
             check_parent(path)?;
             return check_fresh(path).map(|()| None);
         }
-        Err(error) => return Err(refused(&cause(&error))),
+        Err(error) => return Err(refused(&cause(&error)).hint(OTHER_FILE)),
     };
     if !metadata.is_file() {
         return Err(refused("it is no regular file").hint("name a file that may be created"));
@@ -91,14 +94,14 @@ pub(crate) fn find(path: &Path) -> Result<Option<Found>, Failure> {
         .read(true)
         .write(true)
         .open(path)
-        .map_err(|error| refused(&cause(&error)))?;
+        .map_err(|error| refused(&cause(&error)).hint(OTHER_FILE))?;
     lock(&file)
         .map_err(|_| refused("another kcopy is using it").hint("wait until that copy has ended"))?;
     let mut bytes = Vec::new();
     Read::by_ref(&mut file)
         .take(MAX_MAP_BYTES + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| refused(&cause(&error)))?;
+        .map_err(|error| refused(&cause(&error)).hint(OTHER_FILE))?;
     match MapFile::parse(&bytes) {
         Ok(map) => {
             let store = MapStore { path: path.to_owned(), fresh: None, file };
@@ -208,12 +211,18 @@ pub(crate) fn check_parent(path: &Path) -> Result<(), Failure> {
     }
     match parent.metadata() {
         Ok(metadata) if metadata.is_dir() => {}
-        Ok(_) => return Err(refused(&format!("{} is no directory", name(parent)))),
+        Ok(_) => {
+            let failure = refused(&format!("{} is no directory", name(parent)));
+            return Err(failure.hint("check the name"));
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let message = format!("there is no directory {}", name(parent));
             return Err(refused(&message).hint("create the directory first"));
         }
-        Err(error) => return Err(Use::Read.refused(parent, &cause(&error))),
+        Err(error) => {
+            let failure = Use::Read.refused(parent, &cause(&error));
+            return Err(failure.hint("choose a directory that you may write to"));
+        }
     }
     use rustix::fs::Access;
     rustix::fs::access(parent, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {

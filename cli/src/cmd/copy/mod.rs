@@ -195,13 +195,16 @@ impl Job<'_> {
         let seconds = self.epoch.seconds();
         let verdict = self.verify(&mut runner, &mut progress);
         progress.finish();
-        let Runner { plan, targets, feed, unreadable, read_fault, refusal, stop, done, .. } =
+        let Runner { plan, targets, feed, extents, unreadable, gone, read_fault, refusal, .. } =
             runner;
+        let (stop, done) = (runner.stop, runner.done);
         self.client.close();
         let mut end = End {
             plan,
             targets,
             unreadable,
+            gone,
+            source_end: extents.end(),
             read_fault,
             refusal,
             interrupted: stop == Some(Stop::Interrupted)
@@ -221,10 +224,11 @@ impl Job<'_> {
 
     /// Reads back what was copied, if that was asked for and makes sense.
     fn verify(&self, runner: &mut Runner<'_>, progress: &mut Progress) -> Option<verify::Verdict> {
-        let whole = runner.stop.is_none() && runner.refusal.is_none();
-        let ledger = runner.ledger.take().filter(|_| whole)?;
+        let ledger = runner.ledger.take().filter(|_| runner.stop.is_none())?;
         progress.phase(Phase::Verify, runner.plan.len);
         let verifier = Verifier::new(&self.client, &runner.plan, &mut runner.targets);
-        Some(verifier.run(&ledger, &runner.unreadable, &self.interrupt, progress))
+        let (unreadable, gone) = (&runner.unreadable, &runner.gone);
+        let is_lost = |range: &_| unreadable.touches(range) || gone.touches(range);
+        Some(verifier.run(&ledger, is_lost, &self.interrupt, progress))
     }
 }

@@ -5,14 +5,14 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kcopy::Device;
 use kcopy::device::DeviceKind;
+use kcopy::{Device, Errno};
 
 use super::check::{Checked, Planned, check_alignment};
 use super::mapfile::parent;
 use super::runner::Target;
 use crate::args::Direct;
-use crate::cmd::target::{self, Use, cause};
+use crate::cmd::target::{self, Use, cause, remedy};
 use crate::exit::Failure;
 use crate::units::exact;
 
@@ -87,7 +87,7 @@ fn create(
         if error.kind() == io::ErrorKind::AlreadyExists {
             return refused.hint("it appeared just now; run it again");
         }
-        refused
+        refused.hint(remedy(Errno::from_io(&error)))
     })?;
     undo.push(Undo::Remove(path.to_owned()));
     target::open_destination(path, read_back, direct)
@@ -102,7 +102,7 @@ fn extend(device: &Device, end: u64) -> Result<(), Failure> {
                 .refused(path, &cause)
                 .hint("copy less with --count, or to another file system (mind ulimit -f)");
         }
-        Use::Write.refused(path, &cause(&error))
+        Use::Write.refused(path, &cause(&error)).hint(remedy(Errno::from_io(&error)))
     })
 }
 

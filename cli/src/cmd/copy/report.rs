@@ -11,7 +11,7 @@ use super::runner::{Plan, Target};
 use super::verify::Verdict;
 use crate::args::CopyArgs;
 use crate::cmd::ranges::Ranges;
-use crate::cmd::target::cause;
+use crate::cmd::target::{cause, remedy};
 use crate::exit::Exit;
 use crate::output::{Screen, name};
 use crate::units::{exact, human};
@@ -25,6 +25,10 @@ pub(crate) struct End {
     pub(crate) plan: Plan,
     pub(crate) targets: Vec<Target>,
     pub(crate) unreadable: Ranges,
+    /// What the source had no more when its turn came.
+    pub(crate) gone: Ranges,
+    /// The lowest end of the source that was seen, in bytes of it.
+    pub(crate) source_end: u64,
     pub(crate) read_fault: Option<Fault>,
     pub(crate) refusal: Option<SubmitError>,
     pub(crate) interrupted: bool,
@@ -106,7 +110,7 @@ struct DestinationReport {
 
 #[derive(Debug, Serialize)]
 pub(crate) struct ErrorReport {
-    errno: i32,
+    pub(crate) errno: i32,
     sector: u64,
     pub(crate) message: String,
 }
@@ -115,9 +119,42 @@ pub(crate) struct ErrorReport {
 #[derive(Debug, Serialize)]
 pub(crate) struct BadRange {
     path: String,
-    what: &'static str,
+    what: What,
     offset: u64,
     length: u64,
+    message: &'static str,
+}
+
+/// What is wrong with a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum What {
+    Unreadable,
+    Vanished,
+    Unwritten,
+    Different,
+}
+
+impl What {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::Vanished => "vanished",
+            Self::Unwritten => "unwritten",
+            Self::Different => "different",
+        }
+    }
+
+    const fn message(self) -> &'static str {
+        match self {
+            Self::Unreadable => "could not be read; the copies have zeros there",
+            Self::Vanished => {
+                "the source shrank while it was copied, and ended before; the copies have zeros there"
+            }
+            Self::Unwritten => "could not be written",
+            Self::Different => "reads back differently than it was written",
+        }
+    }
 }
 
 impl From<&Fault> for ErrorReport {
@@ -150,7 +187,7 @@ impl Report {
             source: SourceReport {
                 path: source.path().to_string_lossy().into_owned(),
                 bytes_read: stats.device(source).bytes_read,
-                error: end.read_fault.as_ref().map(Into::into),
+                error: end.read_error(),
             },
             destinations: end.targets.iter().enumerate().map(destination).collect(),
             length: end.plan.len,
@@ -231,24 +268,45 @@ impl End {
         })
     }
 
+    /// Why the source could not be read, if it could not.
+    fn read_error(&self) -> Option<ErrorReport> {
+        let fault = self.read_fault.as_ref()?;
+        let error = ErrorReport::from(fault);
+        if fault.kind == FaultKind::EndOfDevice {
+            return Some(ErrorReport { message: self.shrank(), ..error });
+        }
+        Some(error)
+    }
+
+    fn shrank(&self) -> String {
+        format!(
+            "it became shorter while it was copied; it had {}, now {}",
+            exact(self.plan.source.facts().size),
+            exact(self.source_end)
+        )
+    }
+
     /// Lists what is bad; returns how many ranges found no place.
     fn bad_ranges(&self, list: &mut Vec<BadRange>) -> u64 {
         let mut unlisted = 0;
-        let mut push = |path: &Path, what, base: u64, ranges: &Ranges| {
+        let mut push = |path: &Path, what: What, base: u64, ranges: &Ranges| {
             unlisted += ranges.unlisted();
             list.extend(ranges.iter().map(|range| BadRange {
                 path: path.to_string_lossy().into_owned(),
                 what,
                 offset: base + range.start,
                 length: range.end - range.start,
+                message: what.message(),
             }));
         };
-        push(self.plan.source.path(), "unreadable", self.plan.skip, &self.unreadable);
+        let (source, skip) = (self.plan.source.path(), self.plan.skip);
+        push(source, What::Unreadable, skip, &self.unreadable);
+        push(source, What::Vanished, skip, &self.gone);
         for (index, target) in self.targets.iter().enumerate() {
             let path = target.device.path();
-            push(path, "unwritten", self.plan.seek, &target.bad);
+            push(path, What::Unwritten, self.plan.seek, &target.bad);
             if let Some(different) = self.verdict.as_ref().and_then(|v| v.different.get(index)) {
-                push(path, "different", self.plan.seek, different);
+                push(path, What::Different, self.plan.seek, different);
             }
         }
         unlisted
@@ -291,13 +349,12 @@ impl End {
     fn tell_read_fault(&self, screen: Screen, fault: &Fault, args: &CopyArgs) {
         let path = name(self.plan.source.path());
         if fault.kind == FaultKind::EndOfDevice {
-            let size = self.plan.source.refresh_size().unwrap_or(0);
-            screen.problem(&format!(
-                "cannot read {path}: it became shorter while it was copied; it had {}, now {}",
-                exact(self.plan.source.facts().size),
-                exact(size)
-            ));
-            screen.hint("the copies are incomplete; copy again when nobody changes the source");
+            screen.problem(&format!("cannot read {path}: {}", self.shrank()));
+            let lacking = match args.continue_on_error {
+                true => "what vanished is zeros in the copies, and listed",
+                false => "the copies are incomplete",
+            };
+            screen.hint(&format!("{lacking}; copy again when nobody changes the source"));
             return;
         }
         screen.problem(&format!("cannot read {path}: {fault}"));
@@ -319,11 +376,7 @@ impl End {
         } else {
             "run the command again (with --map FILE, a copy can go on where it stopped)"
         };
-        let first = match fault.errno {
-            kcopy::Errno::NO_SPACE => "make room on its file system",
-            _ => "see what the kernel log says about it (dmesg)",
-        };
-        screen.hint(&format!("{first}, then {again}"));
+        screen.hint(&format!("{}, then {again}", remedy(fault.errno)));
     }
 
     fn tell_ranges(&self, screen: Screen) {
@@ -331,12 +384,13 @@ impl End {
         let unlisted = self.bad_ranges(&mut list);
         for bad in list.iter().take(LISTED) {
             screen.note(&format!(
-                "{} in {}: bytes {} to {} ({})",
-                bad.what,
+                "{} in {}: bytes {} to {} ({}): {}",
+                bad.what.word(),
                 crate::output::escape::lines(&bad.path),
                 bad.offset,
                 bad.offset + bad.length,
-                human(bad.length)
+                human(bad.length),
+                bad.message
             ));
         }
         let more = u64::try_from(list.len().saturating_sub(LISTED)).unwrap_or(0) + unlisted;
@@ -347,30 +401,33 @@ impl End {
 
     fn tell_interrupted(&self, screen: Screen, args: &CopyArgs) {
         let total = human(self.plan.len);
-        match (&args.map, self.claimed) {
-            (Some(map), Some(claimed)) => {
-                screen.problem(&format!("interrupted: {} of {total} are done", human(claimed)));
-                screen.hint(&format!(
-                    "run the same command again to go on; {} knows from where",
-                    name(map)
-                ));
-            }
-            _ => {
-                let done = human(self.prefix);
-                screen.problem(&format!("interrupted: the first {done} of {total} are done"));
-                let (skip, seek) = (self.plan.skip, self.plan.seek);
-                let left = self.plan.len - self.prefix;
-                if self.prefix == 0 {
-                    screen.hint("run it again; with --map FILE it would go on where it stopped");
-                    return;
-                }
-                screen.hint(&format!(
-                    "to go on: the same command with --skip {} --seek {} --count {left}; with \
-                     --map FILE it would go on by itself",
-                    skip + self.prefix,
-                    seek + self.prefix
-                ));
-            }
+        if let (Some(map), Some(claimed)) = (&args.map, self.claimed) {
+            screen.problem(&format!("interrupted: {} of {total} are done", human(claimed)));
+            let map = name(map);
+            screen.hint(&format!("run the same command again to go on; {map} knows from where"));
+            return;
         }
+        if self.prefix == self.plan.len {
+            screen.problem(&format!("interrupted when all of {total} were copied"));
+            screen.hint(match args.verify {
+                true => "not all was read back: kcopy compare does that",
+                false => "nothing is left to do",
+            });
+            return;
+        }
+        let done = human(self.prefix);
+        screen.problem(&format!("interrupted: the first {done} of {total} are done"));
+        if self.prefix == 0 {
+            screen.hint("run it again; with --map FILE it would go on where it stopped");
+            return;
+        }
+        let (skip, seek) = (self.plan.skip, self.plan.seek);
+        screen.hint(&format!(
+            "to go on: the same command with --skip {} --seek {} --count {}; with --map FILE it \
+             would go on by itself",
+            skip + self.prefix,
+            seek + self.prefix,
+            self.plan.len - self.prefix
+        ));
     }
 }

@@ -15,11 +15,11 @@ use crossbeam_channel::{Receiver, Sender};
 use kcopy::device::DeviceKind;
 use kcopy::resume::Chunk;
 use kcopy::{
-    CancelToken, Client, Device, Extent, Fault, FaultKind, Flags, Job, OnError, Outcome, Sector,
-    Side, SubmitError,
+    CancelToken, Client, Device, Errno, Extent, Fault, FaultKind, Flags, Job, OnError, Outcome,
+    Sector, SubmitError,
 };
 
-use super::extents::{Extents, cut_at};
+use super::extents::{Content, Extents, Holes, Segment, cut_at};
 use super::feed::{Feed, Next};
 use super::ledger::{Ledger, Observer};
 use super::prepare::Ready;
@@ -69,6 +69,8 @@ pub(crate) struct Target {
 pub(crate) enum Stop {
     Interrupted,
     Unreadable,
+    /// The engine did not take a job.
+    Refused,
     NoDestinationLeft,
 }
 
@@ -85,7 +87,10 @@ struct Task {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TaskKind {
     Data,
-    Zero,
+    /// Zeros, for a hole of the source.
+    Hole,
+    /// Zeros, for what the source has no more.
+    Gone,
     Flush,
 }
 
@@ -104,7 +109,7 @@ pub(crate) struct Runner<'a> {
     pub(crate) targets: Vec<Target>,
     pub(crate) feed: Feed,
     pub(crate) ledger: Option<Ledger>,
-    extents: Extents,
+    pub(crate) extents: Extents,
     /// Where a destination begins to be known as zeros.
     bounds: Vec<u64>,
     chunks: HashMap<u64, Open>,
@@ -114,6 +119,8 @@ pub(crate) struct Runner<'a> {
     token: CancelToken,
     pub(crate) read_fault: Option<Fault>,
     pub(crate) unreadable: Ranges,
+    /// What the source had no more when its turn came.
+    pub(crate) gone: Ranges,
     /// A job that the engine did not take.
     pub(crate) refusal: Option<SubmitError>,
     pub(crate) stop: Option<Stop>,
@@ -129,10 +136,14 @@ impl<'a> Runner<'a> {
         feed: Feed,
         ledger: Option<Ledger>,
     ) -> Self {
-        let extents = match plan.sparse && plan.source.facts().kind == DeviceKind::File {
-            true => Extents::of(&plan.source, plan.skip),
-            false => Extents::all_data(),
+        let holes = match plan.sparse && plan.source.facts().kind == DeviceKind::File {
+            true => Holes::AreFound,
+            false => Holes::AreData,
         };
+        // Where the page cache is never used, no job may end elsewhere.
+        let devices = ready.iter().map(|one| &one.device).chain([&plan.source]);
+        let unit = devices.filter_map(|device| device.facts().direct_only()).max().unwrap_or(1);
+        let extents = Extents::of(&plan.source, plan.skip, u64::from(unit), holes);
         let bounds = ready.iter().map(|one| one.zero_from.saturating_sub(plan.seek)).collect();
         let target = |one: Ready| Target {
             device: one.device,
@@ -159,6 +170,7 @@ impl<'a> Runner<'a> {
             token: client.cancel_token(),
             read_fault: None,
             unreadable: Ranges::default(),
+            gone: Ranges::default(),
             refusal: None,
             stop: None,
             done: 0,
@@ -237,13 +249,11 @@ impl<'a> Runner<'a> {
             let lost = self.targets.iter_mut().filter(|target| target.detached);
             lost.for_each(|target| target.bad.add(range.clone()));
         }
-        for segment in self.extents.within(range) {
-            if segment.hole {
-                for part in cut_at(segment.range, &self.bounds) {
-                    self.start_hole(chunk.index, part);
-                }
-            } else {
-                self.start_data(chunk.index, segment.range);
+        for Segment { range, content } in self.extents.within(range) {
+            match content {
+                Content::Data => self.start_data(chunk.index, range),
+                Content::Hole => self.start_hole(chunk.index, range),
+                Content::Gone => self.start_gone(chunk.index, range),
             }
         }
         // The chunk itself, held open until all its jobs are submitted.
@@ -257,7 +267,7 @@ impl<'a> Runner<'a> {
         }
         let len = range.end - range.start;
         let mut job = Job::copy(Extent::new(&self.plan.source, self.plan.skip + range.start, len))
-            .on_error(if self.plan.go_on { OnError::Continue } else { OnError::Detach })
+            .on_error(self.on_error())
             .cancelled_by(&self.token);
         for index in &targets {
             job = job.to(self.on_target(*index, &range));
@@ -276,39 +286,61 @@ impl<'a> Runner<'a> {
         self.submit(job, Task { chunk, range, targets, observer, kind: TaskKind::Data });
     }
 
-    /// A hole of the source: nothing is to be done where the destination has one too.
+    /// A hole of the source.
     fn start_hole(&mut self, chunk: u64, range: Range<u64>) {
+        // Counted once, whatever the number of jobs.
+        self.done += range.end - range.start;
+        self.start_zeros(chunk, range, TaskKind::Hole);
+    }
+
+    /// The source has become shorter than this: an error, and where errors end nothing, zeros.
+    fn start_gone(&mut self, chunk: u64, range: Range<u64>) {
+        let sector = Sector::containing(self.plan.skip + range.start);
+        self.note_read(Fault { kind: FaultKind::EndOfDevice, errno: Errno::IO, sector });
+        if let Some(open) = self.chunks.get_mut(&chunk) {
+            open.ok = false;
+        }
+        if self.plan.go_on {
+            self.gone.add(range.clone());
+            self.start_zeros(chunk, range, TaskKind::Gone);
+        } else {
+            self.stop(Stop::Unreadable);
+        }
+    }
+
+    /// Makes `range` zeros. Nothing is to be done where a destination has a hole already.
+    fn start_zeros(&mut self, chunk: u64, range: Range<u64>, kind: TaskKind) {
         if let Some(ledger) = &mut self.ledger {
             ledger.add_zeros(range.clone());
         }
-        let at = self.plan.seek + range.start;
-        let len = range.end - range.start;
-        let (mut files, mut blocks) = (Vec::new(), Vec::new());
-        for index in self.healthy() {
-            if at >= self.targets[index].zero_from {
-                self.targets[index].written += len;
-            } else if self.is_file(index) {
-                files.push(index);
-            } else {
-                blocks.push(index);
+        for part in cut_at(range, &self.bounds) {
+            let (at, len) = (self.plan.seek + part.start, part.end - part.start);
+            let (mut files, mut blocks) = (Vec::new(), Vec::new());
+            for index in self.healthy() {
+                if at >= self.targets[index].zero_from {
+                    self.targets[index].written += if kind == TaskKind::Hole { len } else { 0 };
+                } else if self.is_file(index) {
+                    files.push(index);
+                } else {
+                    blocks.push(index);
+                }
+            }
+            let punch = if self.plan.sparse { Flags::PUNCH_HOLES } else { Flags::empty() };
+            for (targets, flags) in [(files, punch), (blocks, Flags::empty())] {
+                if !targets.is_empty() {
+                    let task = Task { chunk, range: part.clone(), targets, observer: None, kind };
+                    self.submit_zeros(task, flags);
+                }
             }
         }
-        // Counted once, whatever the number of jobs.
-        self.done += len;
-        for (targets, flags) in [(files, Flags::PUNCH_HOLES), (blocks, Flags::empty())] {
-            if targets.is_empty() {
-                continue;
-            }
-            let mut job = Job::zero()
-                .flags(flags)
-                .on_error(if self.plan.go_on { OnError::Continue } else { OnError::Detach })
-                .cancelled_by(&self.token);
-            for index in &targets {
-                job = job.to(self.on_target(*index, &range));
-            }
-            let (range, kind) = (range.clone(), TaskKind::Zero);
-            self.submit(job, Task { chunk, range, targets, observer: None, kind });
+    }
+
+    fn submit_zeros(&mut self, task: Task, flags: Flags) {
+        let mut job = Job::zero().flags(flags).on_error(self.on_error()).cancelled_by(&self.token);
+        for index in &task.targets {
+            job = job.to(self.on_target(*index, &task.range));
         }
+        self.submit(job, task);
     }
 
     fn submit_flush(&mut self, targets: Vec<usize>) -> bool {
@@ -316,6 +348,10 @@ impl<'a> Runner<'a> {
         let job = Job::flush_only(devices).on_error(OnError::Continue);
         let kind = TaskKind::Flush;
         self.submit(job, Task { chunk: u64::MAX, range: 0..0, targets, observer: None, kind })
+    }
+
+    fn on_error(&self) -> OnError {
+        if self.plan.go_on { OnError::Continue } else { OnError::Detach }
     }
 
     fn on_target(&self, index: usize, range: &Range<u64>) -> Extent {
@@ -346,18 +382,13 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// The engine did not take a job: a file has been cut off meanwhile.
+    /// The engine did not take a job: a destination has been cut off meanwhile.
     fn refused(&mut self, chunk: u64, error: SubmitError) {
         if let Some(open) = self.chunks.get_mut(&chunk) {
             open.ok = false;
         }
-        if let SubmitError::OutOfRange { side: Side::Source(_), size, .. } = &error {
-            let (kind, errno) = (FaultKind::EndOfDevice, kcopy::Errno::IO);
-            self.note_read(Fault { kind, errno, sector: Sector::containing(*size) });
-        } else if self.refusal.is_none() {
-            self.refusal = Some(error);
-        }
-        self.stop(Stop::Unreadable);
+        self.refusal.get_or_insert(error);
+        self.stop(Stop::Refused);
     }
 
     fn ended(&mut self, task: &Task, outcome: &Outcome) {
@@ -366,22 +397,14 @@ impl<'a> Runner<'a> {
             self.flush_ended(task, outcome);
             return;
         }
-        self.note_targets(task, outcome);
-        if let Some((_, fault)) = outcome.read {
-            self.note_read(fault);
-            for bad in &outcome.unreadable {
-                self.unreadable.add(shifted(bad, task.range.start));
-            }
-            if !self.plan.go_on || fault.kind == FaultKind::EndOfDevice || is_final(fault) {
-                self.stop(Stop::Unreadable);
-            }
-        }
+        let gone = self.note_source(task, outcome);
+        self.note_targets(task, outcome, &gone);
         if let (Some(ledger), Some(observer)) = (&mut self.ledger, &task.observer) {
             ledger.add(observer.take());
         }
         let ok = outcome.is_ok();
         if task.kind == TaskKind::Data {
-            let whole = task.range.end - task.range.start;
+            let whole = task.range.end - task.range.start - total(&gone);
             let written = outcome.destinations.iter().map(|d| d.written.end - d.written.start);
             let partly = outcome.cancelled || (outcome.read.is_some() && !self.plan.go_on);
             self.done += if partly { written.max().unwrap_or(0) } else { whole };
@@ -389,23 +412,48 @@ impl<'a> Runner<'a> {
         self.job_of_chunk_ended(task.chunk, ok);
     }
 
+    /// What the outcome says about the source: which parts of the task it had no more.
+    fn note_source(&mut self, task: &Task, outcome: &Outcome) -> Vec<Range<u64>> {
+        if task.kind == TaskKind::Gone {
+            return vec![task.range.clone()];
+        }
+        let Some((_, fault)) = outcome.read else { return Vec::new() };
+        self.note_read(fault);
+        if fault.kind == FaultKind::EndOfDevice {
+            self.extents.ended_in(fault.sector);
+        } else {
+            // Behind a bad block it may have become shorter, too.
+            self.extents.look();
+        }
+        let mut all_gone = Vec::new();
+        for bad in &outcome.unreadable {
+            let (unreadable, gone) = self.extents.split(shifted(bad, task.range.start));
+            self.unreadable.add(unreadable);
+            self.gone.add(gone.clone());
+            all_gone.push(gone);
+        }
+        if !self.plan.go_on || is_final(fault) {
+            self.stop(Stop::Unreadable);
+        }
+        all_gone
+    }
+
     /// What the outcome says about each destination.
-    fn note_targets(&mut self, task: &Task, outcome: &Outcome) {
+    fn note_targets(&mut self, task: &Task, outcome: &Outcome, gone: &[Range<u64>]) {
         let len = task.range.end - task.range.start;
         for (slot, (index, found)) in task.targets.iter().zip(&outcome.destinations).enumerate() {
             let target = &mut self.targets[*index];
             let bad = outcome.unwritten.iter().filter(|(at, _)| *at == slot);
-            let bad: Vec<Range<u64>> = bad.map(|(_, range)| range.clone()).collect();
+            let bad: Vec<Range<u64>> =
+                bad.map(|(_, range)| shifted(range, task.range.start)).collect();
             target.written += match found.error {
-                None if !outcome.cancelled && outcome.read.is_none() => len,
                 _ if self.plan.go_on && !outcome.cancelled => {
-                    len - bad.iter().map(|range| range.end - range.start).sum::<u64>().min(len)
+                    len.saturating_sub(total(&bad) + outside(gone, &bad))
                 }
+                None if !outcome.cancelled && outcome.read.is_none() => len,
                 _ => found.written.end - found.written.start,
             };
-            for range in &bad {
-                target.bad.add(shifted(range, task.range.start));
-            }
+            bad.into_iter().for_each(|range| target.bad.add(range));
             if let Some(fault) = found.error {
                 target.fail(fault, !self.plan.go_on || is_final(fault));
             }
@@ -467,4 +515,17 @@ fn is_final(fault: Fault) -> bool {
 
 fn shifted(range: &Range<u64>, by: u64) -> Range<u64> {
     range.start + by..range.end + by
+}
+
+/// The bytes in `ranges`.
+fn total(ranges: &[Range<u64>]) -> u64 {
+    ranges.iter().map(|range| range.end - range.start).sum()
+}
+
+/// The bytes in `ranges` that lie in none of `others`; neither list covers a byte twice.
+fn outside(ranges: &[Range<u64>], others: &[Range<u64>]) -> u64 {
+    let shared =
+        |a: &Range<u64>, b: &Range<u64>| a.end.min(b.end).saturating_sub(a.start.max(b.start));
+    let inside = |range| others.iter().map(|other| shared(range, other)).sum::<u64>();
+    ranges.iter().map(|range| range.end - range.start - inside(range)).sum()
 }

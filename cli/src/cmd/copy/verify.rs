@@ -55,10 +55,12 @@ impl<'a> Verifier<'a> {
         Self { client, plan, targets, sender, receiver, different, in_flight: 0, done: 0 }
     }
 
+    /// What the source did not give (`is_lost`) and what could not be written was reported, and is not
+    /// looked at.
     pub(crate) fn run(
         mut self,
         ledger: &Ledger,
-        unreadable: &Ranges,
+        is_lost: impl Fn(&Range<u64>) -> bool,
         interrupt: &Interrupt,
         progress: &mut Progress,
     ) -> Verdict {
@@ -69,13 +71,12 @@ impl<'a> Verifier<'a> {
         }
         for cell in 0..ledger.count() {
             let range = ledger.range(cell);
-            let crc = ledger.crc(cell).filter(|_| !unreadable.touches(&range));
+            let crc = ledger.crc(cell);
             for index in &chosen {
                 if interrupt.asked() {
                     break;
                 }
-                // What is known to be bad was reported.
-                if self.targets[*index].bad.touches(&range) || unreadable.touches(&range) {
+                if self.targets[*index].bad.touches(&range) || is_lost(&range) {
                     self.done += range.end - range.start;
                     continue;
                 }
