@@ -377,3 +377,127 @@ mod closing {
         });
     }
 }
+
+/// A future that waits for room in the queue: `future.rs` and `driver.rs` in small.
+mod room {
+    use super::*;
+
+    struct Client {
+        bell: Doorbell,
+        alarm: Alarm,
+        /// Jobs in a queue for one.
+        queue: Mutex<usize>,
+        /// `Shared::waiting`: tasks to be polled again when there is room.
+        waiting: Mutex<Vec<Arc<Alarm>>>,
+    }
+
+    impl Client {
+        fn try_submit(&self) -> bool {
+            let mut queue = self.queue.lock().unwrap();
+            let sent = *queue == 0;
+            if sent {
+                *queue = 1;
+            }
+            drop(queue);
+            if sent {
+                self.ring();
+            }
+            sent
+        }
+
+        fn ring(&self) {
+            if self.bell.must_wake() {
+                self.alarm.ring();
+            }
+        }
+
+        /// `Running::poll` until the job is accepted.
+        fn submit(&self) {
+            let task = Arc::new(Alarm::default());
+            loop {
+                if self.try_submit() {
+                    return;
+                }
+                self.waiting.lock().unwrap().push(Arc::clone(&task));
+                self.ring();
+                if self.try_submit() {
+                    return;
+                }
+                task.wait();
+            }
+        }
+
+        /// `Driver::run` until `jobs` were taken.
+        fn drive(&self, jobs: usize) {
+            let mut taken = 0;
+            while taken < jobs {
+                let now = std::mem::take(&mut *self.queue.lock().unwrap());
+                taken += now;
+                if now > 0 {
+                    let tasks = std::mem::take(&mut *self.waiting.lock().unwrap());
+                    tasks.iter().for_each(|task| task.ring());
+                }
+                self.bell.doze();
+                if taken < jobs && *self.queue.lock().unwrap() == 0 {
+                    self.alarm.wait();
+                }
+                self.bell.rise();
+            }
+        }
+    }
+
+    #[test]
+    fn a_task_that_waits_for_room_gets_it() {
+        explore(|| {
+            let client = Arc::new(Client {
+                bell: Doorbell::new(),
+                alarm: Alarm::default(),
+                queue: Mutex::new(1),
+                waiting: Mutex::new(Vec::new()),
+            });
+            let task = {
+                let client = Arc::clone(&client);
+                thread::spawn(move || client.submit())
+            };
+            client.drive(2);
+            task.join().unwrap();
+        });
+    }
+}
+
+/// A token that is used while the engine looks for jobs that were cancelled, or sleeps: `cancel.rs`
+/// and `Engine::look_for_cancelled` in small.
+mod cancelling {
+    use super::*;
+
+    #[derive(Default)]
+    struct Token {
+        cancelled: AtomicBool,
+        alarm: AtomicBool,
+        waker: Alarm,
+    }
+
+    #[test]
+    fn a_cancellation_is_seen_whenever_it_comes() {
+        explore(|| {
+            let token = Arc::new(Token::default());
+            let other = {
+                let token = Arc::clone(&token);
+                thread::spawn(move || {
+                    token.cancelled.store(true, Ordering::Release);
+                    token.alarm.store(true, Ordering::Release);
+                    token.waker.ring();
+                })
+            };
+            loop {
+                let raised = token.alarm.load(Ordering::Relaxed)
+                    && token.alarm.swap(false, Ordering::AcqRel);
+                if raised && token.cancelled.load(Ordering::Acquire) {
+                    break;
+                }
+                token.waker.wait();
+            }
+            other.join().unwrap();
+        });
+    }
+}

@@ -261,7 +261,7 @@ pub trait Backend: Send + fmt::Debug {
     /// Starts what was taken, and appends what has ended to `done`.
     ///
     /// Waits for at least one completion or a wake, at most `timeout` (`None`: for ever;
-    /// zero: does not wait).
+    /// zero: does not wait). With a `timeout` it may come back before, with nothing.
     ///
     /// # Errors
     ///

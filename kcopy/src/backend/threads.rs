@@ -19,7 +19,7 @@ use std::fmt;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use super::route::{Route, Routes, descriptor, discard};
 use super::{Backend, BackendKind, Completion, Op, OpId, Rejected, Slot, Wake, ZeroMethod};
 use crate::device::{Device, Handle};
 use crate::errno::Errno;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// Times that an interrupted or refused-for-now call is made again before that is an error.
 const MAX_AGAIN: u32 = 1000;
@@ -104,11 +105,30 @@ impl Shared {
     }
 
     /// A worker's life.
-    fn work(&self) {
+    fn work(&self, perform: impl Fn(Work) -> Ended) {
         let mut end = None;
         while let Some(work) = self.next(end.take()) {
-            end = Some(perform(work, &self.syscalls));
+            end = Some(perform(work));
         }
+    }
+
+    /// The engine's sleep: until it is told not to wait any more, or `limit` is over.
+    fn sleep<'a>(
+        &self,
+        mut lists: MutexGuard<'a, Lists>,
+        limit: Option<Duration>,
+    ) -> MutexGuard<'a, Lists> {
+        lists.engine_waits = true;
+        if let Some(limit) = limit {
+            let woken = self.ends_came.wait_timeout(lists, limit);
+            lists = woken.unwrap_or_else(PoisonError::into_inner).0;
+        } else {
+            while lists.engine_waits {
+                lists = self.ends_came.wait(lists).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        lists.engine_waits = false;
+        lists
     }
 }
 
@@ -146,7 +166,10 @@ impl ThreadsBackend {
         while self.workers.len() < self.max_workers.min(self.in_flight) {
             let shared = Arc::clone(&self.shared);
             let name = format!("kcopy-io-{}", self.workers.len());
-            match std::thread::Builder::new().name(name).spawn(move || shared.work()) {
+            match std::thread::Builder::new()
+                .name(name)
+                .spawn(move || shared.work(|work| perform(work, &shared.syscalls)))
+            {
                 Ok(worker) => self.workers.push(worker),
                 Err(error) => {
                     let workers = self.workers.len();
@@ -168,17 +191,7 @@ impl ThreadsBackend {
         }
         lists.queue.extend(self.taken.drain(..));
         if lists.ended.is_empty() && !lists.woken && timeout != Some(Duration::ZERO) {
-            lists.engine_waits = true;
-            let asleep = |lists: &mut Lists| lists.engine_waits;
-            let bell = &self.shared.ends_came;
-            lists = match timeout {
-                None => bell.wait_while(lists, asleep).unwrap_or_else(PoisonError::into_inner),
-                Some(limit) => {
-                    let woken = bell.wait_timeout_while(lists, limit, asleep);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-            lists.engine_waits = false;
+            lists = self.shared.sleep(lists, timeout);
         }
         lists.woken = false;
         std::mem::swap(&mut lists.ended, &mut self.ended);
@@ -365,4 +378,109 @@ fn transfer(calls: &AtomicU64, mut call: impl FnMut() -> io::Result<usize>) -> R
         }
     }
     Err(error)
+}
+
+/// Every interleaving of the engine with its workers and with those who wake it; a lost wake-up is a
+/// deadlock, which loom reports.
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use loom::model::Builder;
+    use loom::thread;
+
+    use super::*;
+    use crate::backend::Buffer;
+    use crate::device::OpenOptions;
+
+    fn explore(model: impl Fn(&Device) + Send + Sync + 'static) {
+        // Any file will do: nothing is read.
+        let file = std::env::current_exe().unwrap();
+        let device = Device::open(file, &OpenOptions::source()).unwrap();
+        let mut builder = Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(move || model(&device));
+    }
+
+    fn worker(backend: &ThreadsBackend) -> thread::JoinHandle<()> {
+        let shared = Arc::clone(&backend.shared);
+        let ended = |work: Work| Ended {
+            completion: Completion { id: work.id, result: Ok(0), buffer: Buffer::None },
+            refused: None,
+        };
+        thread::spawn(move || shared.work(ended))
+    }
+
+    fn hand_over(backend: &mut ThreadsBackend, device: &Device, names: std::ops::Range<u64>) {
+        backend.taken.extend(names.map(|name| Work {
+            id: OpId(name),
+            op: Op::Flush { device: Slot(0) },
+            route: Route::Cached,
+            device: device.clone(),
+        }));
+    }
+
+    fn take(backend: &mut ThreadsBackend) -> usize {
+        backend.ended.drain(..).count()
+    }
+
+    fn all_operations_end(workers: usize, batches: &'static [u64]) {
+        explore(move |device| {
+            let mut backend = ThreadsBackend::new(workers, 16);
+            let workers: Vec<_> = (0..workers).map(|_| worker(&backend)).collect();
+            for batch in batches {
+                hand_over(&mut backend, device, 0..*batch);
+                let mut left = usize::try_from(*batch).unwrap();
+                while left > 0 {
+                    backend.exchange(None);
+                    left -= take(&mut backend);
+                }
+            }
+            drop(backend);
+            workers.into_iter().for_each(|worker| worker.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn one_worker_is_woken_for_work_and_wakes_for_its_end() {
+        all_operations_end(1, &[2, 1]);
+    }
+
+    #[test]
+    fn two_workers_leave_nothing_undone() {
+        all_operations_end(2, &[2]);
+    }
+
+    #[test]
+    fn waker_is_heard_before_and_while_the_engine_sleeps() {
+        explore(|_| {
+            let mut backend = ThreadsBackend::new(1, 16);
+            let waker = backend.waker();
+            let other = thread::spawn(move || waker.wake());
+            backend.exchange(None);
+            assert_eq!(take(&mut backend), 0);
+            other.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn waker_and_an_end_at_once_are_both_noticed() {
+        explore(|device| {
+            let mut backend = ThreadsBackend::new(1, 16);
+            let worker = worker(&backend);
+            let waker = backend.waker();
+            hand_over(&mut backend, device, 0..1);
+            let other = thread::spawn(move || waker.wake());
+            let mut ended = 0;
+            // At most one turn for nothing: that of the waker.
+            for _ in 0..2 {
+                if ended == 0 {
+                    backend.exchange(None);
+                    ended += take(&mut backend);
+                }
+            }
+            assert_eq!(ended, 1);
+            drop(backend);
+            worker.join().unwrap();
+            other.join().unwrap();
+        });
+    }
 }
