@@ -67,6 +67,22 @@ fn members_are_never_the_destination() {
 }
 
 #[test]
+fn pipes_and_character_devices_are_written_in_order() {
+    let members = Members::of("raid6-ddf-N-continue").without("m0");
+    let report = members.reshape("export ALL --to /dev/null --json").expect_code(0).json();
+    assert_eq!(report["bytes"], members.sectors() * 512);
+    assert_eq!(report["flushed"], false);
+    let pipe = members.path("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).expect("made");
+    let reader = std::thread::spawn(move || std::fs::read(pipe).expect("read"));
+    members.reshape("export ALL --to pipe").expect_code(0);
+    std::fs::write(members.path("out"), reader.join().expect("ended")).expect("written");
+    members.expect_content("out", 0, members.sectors());
+    let done = members.reshape("export ALL --to /dev/full").expect_code(1);
+    assert!(done.stderr.contains("no space left"), "{}", done.stderr);
+}
+
+#[test]
 fn dirty_array_without_a_member_is_exported_with_a_warning() {
     let members = Members::of("raid5-left-symmetric").without("m1");
     members.mark_dirty();

@@ -26,7 +26,7 @@ Examples:
 pub(crate) struct ExportArgs {
     #[command(flatten)]
     pub(crate) array: ArrayArgs,
-    /// File or block device to write; - is standard output
+    /// File, block device or pipe to write; - is standard output
     #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
     pub(crate) to: PathBuf,
     /// Begin so far into the array

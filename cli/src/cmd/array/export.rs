@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::thread;
 
@@ -50,8 +51,7 @@ struct RangeReport {
 }
 
 pub(crate) fn run(args: &ExportArgs, screen: Screen) -> Result<Exit, Failure> {
-    let to_pipe = args.to.as_os_str() == "-";
-    check_pipe(args, to_pipe)?;
+    check_standard_output(args)?;
     let mut given = Given::open(&args.array.devices, Access::Look, &args.run.mover)?;
     let mut array = open(&given, args)?;
     let part = part("export", array.sectors(), args.offset, args.count, None)?;
@@ -62,17 +62,20 @@ pub(crate) fn run(args: &ExportArgs, screen: Screen) -> Result<Exit, Failure> {
     check_record(args, &mut given, screen)?;
     warn(&given, screen);
     let bytes = part.bytes;
-    let target = if to_pipe {
-        None
-    } else {
-        Some(self::file(&given, &args.to, args.run.mover.direct, bytes)?)
-    };
+    let sink = Sink::open(&given, args, bytes)?;
     let mut watch = Watch::begin(args.run.progress, screen, Phase::Export, bytes)?;
     let epoch = Epoch::begin();
-    let flush = !args.no_flush && target.is_some();
-    let result = match target {
-        None => to_standard_output(&array, &mut given, part, &mut watch),
-        Some(device) => {
+    let flush = !args.no_flush && matches!(sink, Sink::Device(_));
+    let result = match sink {
+        Sink::Stream(out) => {
+            let (read, written) = to_stream(&array, &mut given, (part, out), &mut watch);
+            if let Err(error) = written {
+                watch.finish();
+                return Err(unwritten(args, &error));
+            }
+            read
+        }
+        Sink::Device(device) => {
             let target = Target::Device { device: device.clone(), offset: 0 };
             let moved = &mut |done| watch.moved(done);
             let result = array.read_to(&mut given.mover, part.cover(), &target, moved);
@@ -96,18 +99,56 @@ pub(crate) fn run(args: &ExportArgs, screen: Screen) -> Result<Exit, Failure> {
         }
         Err(error) => return Err(failed("export the array", &error)),
     };
-    Ok(tell(args, screen, &report, (bytes, epoch.seconds())))
+    Ok(tell(args, screen, &report, (bytes, epoch.seconds(), flush)))
+}
+
+/// Where the content goes.
+enum Sink {
+    /// Standard output, a pipe or a character device: in order, and nothing can be flushed.
+    Stream(File),
+    /// A file or block device.
+    Device(Device),
+}
+
+impl Sink {
+    /// Opens it; a named pipe waits for its reader.
+    fn open(given: &Given, args: &ExportArgs, bytes: u64) -> Result<Self, Failure> {
+        let path = &args.to;
+        let refused = |error: &io::Error| Use::Write.refused(path, &cause(error));
+        if is_standard_output(args) {
+            // Not by way of Rust's standard output, which looks for line breaks in all that it is given.
+            let out = io::stdout().as_fd().try_clone_to_owned();
+            return Ok(Self::Stream(File::from(out.map_err(|error| refused(&error))?)));
+        }
+        let kind = path.metadata().map(|metadata| metadata.file_type());
+        if kind.is_ok_and(|kind| kind.is_fifo() || kind.is_char_device()) {
+            let out = File::options().write(true).open(path).map_err(|error| refused(&error))?;
+            if out.is_terminal() {
+                let refused = Use::Write.refused(path, "it is a terminal");
+                return Err(refused.hint("send it to a file or a program"));
+            }
+            return Ok(Self::Stream(out));
+        }
+        file(given, path, args.run.mover.direct, bytes).map(Self::Device)
+    }
+}
+
+fn is_standard_output(args: &ExportArgs) -> bool {
+    args.to.as_os_str() == "-"
 }
 
 /// What goes to standard output is for a program, and is nothing but the content.
-fn check_pipe(args: &ExportArgs, to_pipe: bool) -> Result<(), Failure> {
+fn check_standard_output(args: &ExportArgs) -> Result<(), Failure> {
     let refused = |cause| Failure::refused(format!("cannot export to standard output: {cause}"));
-    if to_pipe && args.run.json {
+    if !is_standard_output(args) {
+        return Ok(());
+    }
+    if args.run.json {
         return Err(
             refused("the JSON would go there too").hint("export to a file, or without --json")
         );
     }
-    if to_pipe && io::stdout().is_terminal() {
+    if io::stdout().is_terminal() {
         return Err(refused("it is a terminal").hint("send it to a file or a program"));
     }
     Ok(())
@@ -211,20 +252,25 @@ fn end_inside_sector(path: &Path, bytes: u64) -> Result<(), ArrayError> {
         .map_err(|error| ArrayError::Move(MoveError::Broken(error)))
 }
 
-/// Reads window by window while those before are written.
-fn to_standard_output(
+/// What was written of a stream is there, and cannot be taken back.
+fn unwritten(args: &ExportArgs, error: &io::Error) -> Failure {
+    let to = if is_standard_output(args) { "standard output".to_owned() } else { name(&args.to) };
+    Failure::failed(format!("cannot write to {to}: {}", cause(error)))
+        .hint("what came before is there: make room, and run the same command again")
+}
+
+/// Reads window by window while those before are written; what became of both.
+fn to_stream(
     array: &Array,
     given: &mut Given,
-    part: Part,
+    (part, mut out): (Part, File),
     watch: &mut Watch,
-) -> Result<ReadReport, ArrayError> {
+) -> (Result<ReadReport, ArrayError>, io::Result<()>) {
     let (sender, receiver) = crossbeam_channel::bounded::<Vec<u8>>(1);
     // What is written comes back: memory that was used before is faster.
     let (back, used) = crossbeam_channel::unbounded::<Vec<u8>>();
     thread::scope(|scope| {
         let writer = scope.spawn(move || {
-            // Not by way of Rust's standard output, which looks for line breaks in all that it is given.
-            let mut out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
             let mut left = usize::try_from(part.bytes).unwrap_or(usize::MAX);
             for bytes in receiver {
                 let wanted = bytes.get(..left).unwrap_or(&bytes);
@@ -245,17 +291,9 @@ fn to_standard_output(
         let read = array.stream(&mut given.mover, (part.cover(), window), take, moved);
         drop(sender);
         let written = writer.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
-        match written {
-            // A reader that went away has what it wanted.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => read,
-            Err(error) => {
-                let fault = kcopy::Errno::from_io(&error);
-                Err(read.err().unwrap_or(ArrayError::Move(MoveError::Broken(
-                    io::Error::from_raw_os_error(fault.raw()),
-                ))))
-            }
-            Ok(()) => read,
-        }
+        // A reader that went away has what it wanted.
+        let gone = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        (read, written.or_else(|error| if gone(&error) { Ok(()) } else { Err(error) }))
     })
 }
 
@@ -281,7 +319,7 @@ fn tell(
     args: &ExportArgs,
     screen: Screen,
     read: &ReadReport,
-    (bytes, seconds): (u64, f64),
+    (bytes, seconds, flushed): (u64, f64, bool),
 ) -> Exit {
     let mut exit = Exit::Done;
     for range in read.unreadable.iter().take(NAMED) {
@@ -315,13 +353,13 @@ fn tell(
             bytes,
             seconds,
             interrupted: false,
-            flushed: !args.no_flush,
+            flushed,
             unreadable: ranges(&read.unreadable),
             recovered: ranges(&read.recovered),
         };
         return screen.json(&report, exit);
     }
-    if args.to.as_os_str() != "-" {
+    if !is_standard_output(args) {
         let speed = rate(bytes, seconds).map_or_else(String::new, |r| format!(", {}/s", human(r)));
         let what = human(bytes);
         screen.summary(&format!("exported {what} to {} in {seconds:.2} s{speed}", name(&args.to)));
