@@ -168,6 +168,18 @@ fn root_unfit_devices_are_refused_without_a_trace() {
     assert_eq!(data::read_at(four.path(), 0, 4096), vec![0; 4096]);
 }
 
+/// It was copied as if it were an empty file.
+#[test]
+fn root_device_without_anything_in_it_is_refused() {
+    let (dir, [new, full]) = tmp::with_paths(["new", "full"]);
+    data::write_file(&full, 1, 4096);
+    let nothing = disk(dir.path(), "nothing", 0, 512);
+    refused(&["copy", text(nothing.path()), text(&new)], "no medium");
+    refused(&["compare", text(&full), text(nothing.path())], "no medium");
+    refused(&["copy", text(&full), text(&new), text(nothing.path())], "too small");
+    assert!(!new.exists());
+}
+
 /// A symbolic link to a device, and a second node of it, are the device.
 #[test]
 fn root_device_is_known_by_each_of_its_names() {

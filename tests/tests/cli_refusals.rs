@@ -215,6 +215,25 @@ fn file_system_that_cannot_hold_the_size_is_told_and_nothing_stays() {
     assert!(!two.exists());
 }
 
+/// The advice was to look into the kernel's log, which knows nothing of it.
+#[test]
+fn program_that_runs_is_no_destination_and_the_hint_says_why() {
+    let (dir, [source]) = tmp::with_paths(["source"]);
+    data::write_file(&source, 1, 10_000);
+    let program = dir.path().join("program");
+    // Copied by another process: a child that another test starts now would hold it open.
+    let sleep = Command::new("sh")
+        .args(["-c", "cp \"$(command -v sleep)\" \"$1\"", "sh"])
+        .arg(&program)
+        .status();
+    assert!(sleep.unwrap().success());
+    let running = tests::binary::start(Command::new(&program).arg("60"));
+    let done = kcopy(["copy", text(&source), text(&program)]).expect_code(2);
+    running.kill();
+    running.finish(LIMIT);
+    assert!(done.stderr.contains("hint: stop the program that runs from it"), "{}", done.stderr);
+}
+
 /// Whether a file that is not there yet takes direct I/O shows when it has been made.
 #[test]
 fn destinations_that_were_ready_are_put_back_when_a_later_one_cannot_be() {

@@ -56,6 +56,7 @@ pub(crate) fn remedy(errno: Errno) -> &'static str {
     match rustix::io::Errno::from_raw_os_error(errno.raw()) {
         rustix::io::Errno::NOSPC => "make room where it is stored",
         rustix::io::Errno::DQUOT => "make room there, or have the quota raised",
+        rustix::io::Errno::TXTBSY => "stop the program that runs from it, or name another file",
         rustix::io::Errno::MFILE => "allow more open files (ulimit -n), or name fewer",
         rustix::io::Errno::NAMETOOLONG | rustix::io::Errno::LOOP => "check the name",
         rustix::io::Errno::FBIG => {
@@ -116,7 +117,12 @@ pub(crate) fn open_source(path: &Path, direct: args::Direct) -> Result<Device, F
         return Err(refused.hint("cp can copy it"));
     }
     let options = OpenOptions::source().direct(direct.into());
-    Device::open(path, &options).map_err(|error| unopened(path, Use::Read, &error))
+    let device = Device::open(path, &options).map_err(|error| unopened(path, Use::Read, &error))?;
+    if kind == Kind::Block && device.size() == 0 {
+        let refused = Use::Read.refused(path, "it has no medium, or nothing is attached to it");
+        return Err(refused.hint("insert or attach it (lsblk shows the sizes), then run it again"));
+    }
+    Ok(device)
 }
 
 /// Whether there is something to read, whatever the size says.
