@@ -17,6 +17,14 @@ need() {
 	return 1
 }
 
+# built PACKAGE PROGRAM: builds a program in release and prints its path.
+built() {
+	local root
+	root=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../..
+	(cd "$root" && cargo build -q --release -p "$1" --bin "$2") || return 1
+	echo "${CARGO_TARGET_DIR:-$root/target}/release/$2"
+}
+
 # Prints the path of the library that uml-run loads before the kernel, built when it is missing.
 shim() {
 	local source library directory
