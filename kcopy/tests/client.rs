@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kcopy::backend::null::NullBackend;
 use kcopy::device::OpenOptions;
-use kcopy::{Client, Device, Extent, Job, Outcome, SubmitError};
+use kcopy::{Client, Device, Extent, Job, Outcome, SubmitError, Throttle};
 
 fn client(queue: usize) -> Client {
     Client::builder().queue(queue).build_on(NullBackend::default()).expect("a client")
@@ -119,6 +119,35 @@ fn prepared_callbacks_come_in_line_and_unfired_ones_are_cancelled() {
     assert!(!receiver.recv_timeout(Duration::from_secs(10)).unwrap());
     drop(unfired);
     assert!(receiver.recv_timeout(Duration::from_secs(10)).unwrap());
+}
+
+/// At no bytes a second nothing starts, but callbacks come; at 8 MiB a second 32 MiB take their time,
+/// whichever of the clients has them; without a limit they are there.
+#[test]
+fn one_limit_holds_for_two_clients_holds_up_no_callback_and_may_change_at_any_time() {
+    let throttle = Arc::new(Throttle::new(Some(0)));
+    let client = || Client::builder().throttle(&throttle).build_on(NullBackend::default()).unwrap();
+    let clients = [client(), client()];
+    let (sender, ended) = mpsc::channel();
+    for client in &clients {
+        let sender = sender.clone();
+        client.submit(job(16 << 20), move |outcome| sender.send(outcome).unwrap()).unwrap();
+    }
+    for client in &clients {
+        let (fired, heard) = mpsc::channel();
+        client.prepare(move |_| fired.send(()).unwrap()).fire(Outcome::default());
+        heard.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(client.stats().bytes_read, 0);
+    }
+    throttle.set_rate(Some(8 << 20));
+    let early = ended.recv_timeout(Duration::from_millis(300));
+    assert!(early.is_err(), "32 MiB at 8 MiB/s, in 300 ms: {early:?}");
+    throttle.set_rate(None);
+    for _ in &clients {
+        assert!(ended.recv_timeout(Duration::from_secs(10)).unwrap().is_ok());
+    }
+    let read = clients.iter().map(|client| client.stats().bytes_read);
+    assert_eq!(read.sum::<u64>(), 32 << 20);
 }
 
 #[test]

@@ -282,6 +282,21 @@ fn quiet_says_nothing_and_colour_only_when_asked() {
     assert!(done.stderr.contains('\u{1b}'), "{}", done.stderr);
 }
 
+/// On a terminal, which `script` (of every Debian) makes.
+#[test]
+fn terminal_gets_colour_unless_no_color_says_otherwise() {
+    let said = |no_color: &str| {
+        let mut terminal = Command::new("script");
+        let command = format!("'{}' copy nothing-here x", text(kcopy_binary()));
+        terminal.args(["-qec", &command, "/dev/null"]);
+        terminal.env("TERM", "xterm").env("NO_COLOR", no_color);
+        run(&mut terminal, LIMIT).expect_code(2).stdout
+    };
+    let (plain, colourful) = (said("1"), said(""));
+    assert!(plain.contains("hint: ") && !plain.contains('\u{1b}'), "{plain}");
+    assert!(colourful.contains('\u{1b}'), "{colourful}");
+}
+
 #[test]
 fn names_with_control_characters_are_escaped() {
     let done = kcopy(["copy", "a\u{1b}[31m\nb", "x"]).expect_code(2);

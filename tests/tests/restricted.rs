@@ -110,6 +110,10 @@ fn refused_io_uring_means_threads() {
         let room = Room::create();
         let done = room.copy(without_io_uring(&room, errno), &[]).expect_code(0);
         assert_eq!(done.json()["backend"], "threads");
+        // Said once, in one line.
+        let said = &done.stderr;
+        assert_eq!(said.matches("threads are used instead").count(), 1, "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
         room.expect_copied();
     }
 }
