@@ -99,6 +99,11 @@ fn a_write_or_flush_that_fails_on_the_way_is_told_and_loses_nothing() {
 }
 
 #[test]
+fn a_failed_flush_that_is_ignored_loses_something() {
+    failing::without_the_rule().expect_clean();
+}
+
+#[test]
 fn names_of_states_lead_back_to_them() {
     for (id, name) in [("reshape:3:0.0.0:7", "case 3"), ("chain:3:0.0.0:7", "chain 3")] {
         assert!(suite::describe(id).is_some_and(|text| text.starts_with(name)));

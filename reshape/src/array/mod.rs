@@ -52,7 +52,7 @@ pub use backup::{Age, Backup, NoBackup, is_absent};
 pub use check::{CheckReport, Mend, Wrong};
 pub use members::{DeviceReader, Members, NoMember};
 pub use read::{ReadReport, Taken, Target};
-pub use record::{Entry, Record, RecordError};
+pub use record::{Entry, Record, RecordError, Unwritten};
 pub use session::{Force, Newcomer, Session};
 pub use view::{BadRange, Leg, View};
 pub use write::{Source, WriteReport};

@@ -6,11 +6,12 @@
 //! and after the change alike.
 //!
 //! After a failed write or flush nobody knows what stands on that member: the record refuses
-//! everything from then on.
+//! everything until it has left ([`Record::drop_device`]). The others have the change then, durably.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use kcopy::{Device, Extent, Job, Outcome, Priority};
+use kcopy::{Device, Extent, Fault, Job, Outcome, Priority};
 
 use crate::assemble::{
     Assembly, Candidate, MemberState, after_the_end, size_after, turned, was_elsewhere,
@@ -28,6 +29,12 @@ pub enum RecordError {
     /// An earlier change failed half-way.
     #[error("an earlier change of the superblocks failed: they have to be read anew")]
     Poisoned,
+    /// Some of the superblocks could not be written or flushed; all others were, durably.
+    #[error("the superblocks could not be written everywhere: {}", listed(devices))]
+    Unwritten {
+        /// Whose.
+        devices: Vec<Unwritten>,
+    },
     /// The version has no room for what is to be said.
     #[error(transparent)]
     DoesNotFit(#[from] DoesNotFit),
@@ -43,6 +50,22 @@ pub enum RecordError {
         /// Entries of the table (`max_dev`).
         max: u32,
     },
+}
+
+/// A device whose superblock could not be written or flushed: what stands on it is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unwritten {
+    /// Its number (`dev_number`; `number` in 0.90).
+    pub number: u32,
+    /// Its path.
+    pub path: PathBuf,
+    /// What it said; the sector counts from the start of the device.
+    pub fault: Fault,
+}
+
+fn listed(devices: &[Unwritten]) -> String {
+    let each = devices.iter().map(|device| format!("{}: {}", device.path.display(), device.fault));
+    each.collect::<Vec<_>>().join("; ")
 }
 
 /// A device with its superblock, and its bitmap if the array has one.
@@ -62,7 +85,8 @@ pub struct Record {
     entries: Vec<Entry>,
     /// The numbers of stale devices.
     stale: Vec<u32>,
-    poisoned: bool,
+    /// The numbers of devices of which nobody knows what stands on them.
+    unknown: Vec<u32>,
 }
 
 impl Record {
@@ -93,7 +117,7 @@ impl Record {
         Self {
             entries: members.into_iter().filter_map(entry).collect(),
             stale: stale.into_iter().filter_map(number).collect(),
-            poisoned: false,
+            unknown: Vec::new(),
         }
     }
 
@@ -131,6 +155,17 @@ impl Record {
     /// Leaves a device out of everything that follows; its superblock stays as it is.
     pub fn drop_device(&mut self, number: u32) {
         self.entries.retain(|entry| entry.superblock.dev_number() != number);
+        self.unknown.retain(|unknown| *unknown != number);
+    }
+
+    /// Refuses while nobody knows what stands on some device.
+    fn check_known(&self) -> Result<(), RecordError> {
+        if self.unknown.is_empty() { Ok(()) } else { Err(RecordError::Poisoned) }
+    }
+
+    /// Whatever is on its way may fail on any device.
+    fn doubt_all(&mut self) {
+        self.unknown = self.entries.iter().map(|entry| entry.superblock.dev_number()).collect();
     }
 
     /// A number that no device has: behind those of the slots if there is room, as the kernel does
@@ -181,16 +216,13 @@ impl Record {
     /// # Errors
     ///
     /// What did not fit (nothing was written), or what could not be written: then the record is of
-    /// no use any more.
+    /// no use any more, but after [`RecordError::Unwritten`] without those devices.
     pub fn commit(
         &mut self,
         mover: &mut Mover,
         now: Timestamp,
         mut change: impl FnMut(&mut Superblock) -> Result<(), DoesNotFit>,
     ) -> Result<(), RecordError> {
-        if self.poisoned {
-            return Err(RecordError::Poisoned);
-        }
         self.catch_up(mover, now)?;
         self.change(mover, now, &mut change)
     }
@@ -208,30 +240,40 @@ impl Record {
         now: Timestamp,
         mut change: impl FnMut(&mut Superblock) -> Result<(), DoesNotFit>,
     ) -> Result<Vec<Job>, RecordError> {
-        if self.poisoned {
-            return Err(RecordError::Poisoned);
-        }
         self.catch_up(mover, now)?;
         self.take_over(mover, now, &mut change)?;
         Ok(self.entries.iter().map(write_job).collect())
     }
 
     /// The jobs of [`Record::commit_jobs`] have ended: the change is durable, or the record is of no use any
-    /// more.
+    /// more, but after [`RecordError::Unwritten`] without those devices.
     ///
     /// # Errors
     ///
-    /// The first of them that failed.
+    /// Those of them that failed.
     pub fn written(&mut self, outcomes: &[Outcome]) -> Result<(), RecordError> {
-        for (entry, outcome) in self.entries.iter().zip(outcomes) {
-            check_written(outcome, &[&entry.device])?;
+        if outcomes.len() != self.entries.len() {
+            return Err(RecordError::Poisoned);
         }
-        self.poisoned = outcomes.len() != self.entries.len();
-        if self.poisoned { Err(RecordError::Poisoned) } else { Ok(()) }
+        let entries: Vec<&Entry> = self.entries.iter().collect();
+        let failed = unwritten(&entries, outcomes)?;
+        self.known_but(failed)
     }
 
-    /// What has to be durable before the next change.
-    fn catch_up(&mut self, mover: &mut Mover, now: Timestamp) -> Result<(), RecordError> {
+    /// What stands on all devices is known, but for those in `devices`.
+    fn known_but(&mut self, devices: Vec<Unwritten>) -> Result<(), RecordError> {
+        self.unknown = devices.iter().map(|device| device.number).collect();
+        if devices.is_empty() { Ok(()) } else { Err(RecordError::Unwritten { devices }) }
+    }
+
+    /// What has to be durable before the next change. [`Record::commit`] does it, too; whoever wants to know
+    /// whether the change itself is durable on the devices that were written does it before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Record::commit`].
+    pub fn catch_up(&mut self, mover: &mut Mover, now: Timestamp) -> Result<(), RecordError> {
+        self.check_known()?;
         self.settle(mover)?;
         // By itself: who is not there may have this count of events already, with another change, and has to
         // be behind whatever comes next.
@@ -249,9 +291,8 @@ impl Record {
         change: &mut dyn FnMut(&mut Superblock) -> Result<(), DoesNotFit>,
     ) -> Result<(), RecordError> {
         self.take_over(mover, now, change)?;
-        write(mover, &self.entries.iter().collect::<Vec<_>>())?;
-        self.poisoned = false;
-        Ok(())
+        let failed = write(mover, &self.entries.iter().collect::<Vec<_>>())?;
+        self.known_but(failed)
     }
 
     /// The change in memory, and on the bitmaps; the superblocks are to be written.
@@ -285,7 +326,7 @@ impl Record {
             bitmap.header_mut().set_events(events, cleared);
         }
         self.write_bitmaps(mover)?;
-        self.poisoned = true;
+        self.doubt_all();
         for (entry, superblock) in self.entries.iter_mut().zip(changed) {
             entry.superblock = superblock;
         }
@@ -316,7 +357,7 @@ impl Record {
         if !self.entries.iter().any(behind) {
             return Ok(());
         }
-        self.poisoned = true;
+        self.doubt_all();
         let mut late = Vec::new();
         for entry in self.entries.iter_mut().filter(|entry| behind(entry)) {
             entry.superblock.set_events(newest);
@@ -325,9 +366,8 @@ impl Record {
             }
             late.push(&*entry);
         }
-        write(mover, &late)?;
-        self.poisoned = false;
-        Ok(())
+        let failed = write(mover, &late)?;
+        self.known_but(failed)
     }
 
     /// Whether some slot has no member in sync, which may need to know later what it missed.
@@ -347,9 +387,7 @@ impl Record {
     ///
     /// What could not be written: then the record is of no use any more.
     pub fn write_bitmaps(&mut self, mover: &mut Mover) -> Result<(), RecordError> {
-        if self.poisoned {
-            return Err(RecordError::Poisoned);
-        }
+        self.check_known()?;
         let mut jobs = Vec::new();
         let mut devices = Vec::new();
         for entry in &self.entries {
@@ -360,25 +398,39 @@ impl Record {
             let at = at.get().saturating_mul(kcopy::SECTOR_SIZE);
             let extent = Extent::new(&entry.device, at, len);
             jobs.push(Job::stripe(1, Arc::new(Supply::new(bytes))).to(extent).flush());
-            devices.push(&entry.device);
+            devices.push(entry.device.clone());
         }
-        self.poisoned = true;
+        self.doubt_all();
         let outcomes = mover.run_all(jobs)?;
         for (device, outcome) in devices.iter().zip(&outcomes) {
             check_written(outcome, &[device])?;
         }
-        self.poisoned = false;
+        self.unknown.clear();
         Ok(())
     }
 }
 
-/// Writes superblocks as they are now, all at once, and flushes.
-fn write(mover: &mut Mover, entries: &[&Entry]) -> Result<(), RecordError> {
+/// Writes superblocks as they are now, all at once, and flushes. Returns those that could not be.
+fn write(mover: &mut Mover, entries: &[&Entry]) -> Result<Vec<Unwritten>, RecordError> {
     let outcomes = mover.run_all(entries.iter().map(|entry| write_job(entry)).collect())?;
-    for (entry, outcome) in entries.iter().zip(&outcomes) {
-        check_written(outcome, &[&entry.device])?;
+    unwritten(entries, &outcomes)
+}
+
+/// The devices whose jobs failed.
+fn unwritten(entries: &[&Entry], outcomes: &[Outcome]) -> Result<Vec<Unwritten>, RecordError> {
+    let mut devices = Vec::new();
+    for (entry, outcome) in entries.iter().zip(outcomes) {
+        let fault = outcome.destinations.iter().find_map(|destination| destination.error);
+        match fault {
+            Some(fault) => devices.push(Unwritten {
+                number: entry.superblock.dev_number(),
+                path: entry.device.path().to_owned(),
+                fault,
+            }),
+            None => check_written(outcome, &[&entry.device])?,
+        }
     }
-    Ok(())
+    Ok(devices)
 }
 
 /// The job that writes a superblock as it is now, and flushes.

@@ -5,6 +5,7 @@
 //!  a spare     ... [header, 4 KiB][section 1 ....][header again]   the end of what the array uses of it
 //! ```
 
+use std::path::Path;
 use std::sync::Arc;
 
 use kcopy::{Device, Errno, Extent, Job, PieceBuffers, Priority, Sector, Sectors, Transform};
@@ -157,6 +158,16 @@ impl BackupFile {
     /// The devices that keep it: the file, or spares.
     pub fn devices(&self) -> impl Iterator<Item = &Device> {
         self.keeps.iter().map(|keep| &keep.device)
+    }
+
+    /// Leaves a device out of everything that follows, if another one keeps the backup, too; whether it is kept
+    /// anywhere else.
+    pub(super) fn goes_on_without(&mut self, path: &Path) -> bool {
+        let elsewhere = self.keeps.iter().any(|keep| keep.device.path() != path);
+        if elsewhere {
+            self.keeps.retain(|keep| keep.device.path() != path);
+        }
+        elsewhere
     }
 
     /// Sectors of a section.

@@ -12,6 +12,7 @@
 //! anything of it is written.
 
 mod backup_file;
+mod leaving;
 mod mutation;
 mod ongoing;
 mod perform;
@@ -28,7 +29,6 @@ use std::sync::Arc;
 use kcopy::{Job, Outcome, Priority};
 
 use crate::array::{Array, ArrayError, Range, Record, RecordError, View};
-use crate::geometry::Geometry;
 use crate::machine::log::{EventLog, Logged, Start};
 use crate::machine::{Action, BadPosition, Event, Span, State, WindowId};
 use crate::metadata::{Direction, Timestamp};
@@ -108,7 +108,7 @@ pub enum ExecError {
     /// More members failed than the array can lose.
     #[error("members failed while they were written: {}", listed(members))]
     TooManyFailed {
-        /// Which.
+        /// Which, in the order in which they failed.
         members: Vec<FailedMember>,
     },
     /// The way back does not fill slots that the array cannot do without.
@@ -117,9 +117,6 @@ pub enum ExecError {
         /// Which.
         slots: Vec<Slot>,
     },
-    /// A flush failed: what was written before it may be lost, the position is not recorded.
-    #[error("a member cannot be flushed: {0}")]
-    Flush(MoveError),
     /// No reshape is recorded.
     #[error("no reshape is recorded")]
     NoReshape,
@@ -146,11 +143,11 @@ pub enum ExecError {
     Move(#[from] MoveError),
 }
 
-/// A member that could not be written, and so left the array.
+/// A member that could not be written or flushed, and so left the array.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedMember {
-    /// Its slot.
-    pub slot: Slot,
+    /// Its slot; `None`: a spare.
+    pub slot: Option<Slot>,
     /// Its device.
     pub path: PathBuf,
     /// What the device said; its sector counts from the start of the device.
@@ -159,7 +156,11 @@ pub struct FailedMember {
 
 impl fmt::Display for FailedMember {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}): {}", self.path.display(), self.slot, self.fault)
+        let (path, fault) = (self.path.display(), self.fault);
+        match self.slot {
+            Some(slot) => write!(f, "{path} ({slot}): {fault}"),
+            None => write!(f, "{path} (spare): {fault}"),
+        }
     }
 }
 
@@ -286,7 +287,7 @@ pub struct Executor<'a> {
 #[derive(Debug)]
 struct Flight {
     action: Action,
-    /// Write: the members, in the order of the destinations.
+    /// Write, FlushMembers: the members, in the order of the destinations.
     slots: Vec<Slot>,
     /// Record: which of the superblocks.
     index: usize,
@@ -527,15 +528,11 @@ impl<'a> Executor<'a> {
             }
             Action::FlushMembers => {
                 self.checkpoint_at = (self.clock)();
-                let flush = Job::flush_only(self.devices().iter());
-                (flush.priority(Priority::High), Vec::new())
+                let (slots, devices): (Vec<_>, Vec<_>) = self.members().into_iter().unzip();
+                (Job::flush_only(&devices).priority(Priority::High), slots)
             }
             Action::Record(position) => return self.begin_record(action, position),
-            Action::Finish => {
-                finish(self.mover, self.record, &self.restripe, (self.clock)())?;
-                self.machine.handle(Event::Finished);
-                return Ok(());
-            }
+            Action::Finish => return self.finish(),
         };
         self.submit(action, job, slots)
     }
@@ -581,15 +578,14 @@ impl<'a> Executor<'a> {
         self.backup.as_mut().ok_or(ExecError::NeedsBackup { position })
     }
 
-    /// The devices of old and new geometry, each once.
-    fn devices(&self) -> Vec<kcopy::Device> {
-        let mut devices: Vec<kcopy::Device> = Vec::new();
-        for device in self.old.devices().into_iter().chain(self.new.devices()) {
-            if !devices.iter().any(|known| known.id() == device.id()) {
-                devices.push(device.clone());
-            }
-        }
-        devices
+    /// The members of old and new geometry, each once.
+    fn members(&self) -> Vec<(Slot, kcopy::Device)> {
+        let slots = self.old.geometry().raid_disks().max(self.new.geometry().raid_disks());
+        let member = |slot| {
+            let leg = self.new.leg(slot).or_else(|| self.old.leg(slot))?;
+            Some((slot, leg.device.clone()))
+        };
+        (0..slots).map(Slot::new).filter_map(member).collect()
     }
 
     /// The event that a job's end is; `None` if more has to be done first.
@@ -598,7 +594,7 @@ impl<'a> Executor<'a> {
         let event = match flight.action {
             Action::Read(id, _) => return self.window_read(id, &outcome),
             Action::Write(id, _) => {
-                self.window_written(&flight.slots, &outcome)?;
+                self.members_answered(&flight.slots, &outcome)?;
                 let left = self.writing.get_mut(&id).ok_or(ArrayError::Inconsistent)?;
                 *left = left.saturating_sub(1);
                 if *left > 0 {
@@ -612,9 +608,7 @@ impl<'a> Executor<'a> {
             Action::FlushBackup => self.backup_written(fault, Event::BackupFlushed)?,
             Action::WriteHeader(_) => self.backup_written(fault, Event::HeaderWritten)?,
             Action::FlushMembers => {
-                let devices = self.devices();
-                let devices: Vec<&kcopy::Device> = devices.iter().collect();
-                crate::mover::check_written(&outcome, &devices).map_err(ExecError::Flush)?;
+                self.members_answered(&flight.slots, &outcome)?;
                 Event::MembersFlushed
             }
             Action::Record(_) => match self.recorded(flight, outcome)? {
@@ -662,50 +656,6 @@ impl<'a> Executor<'a> {
             return Err(ExecError::Unreadable { range: *range });
         }
         window.put(span.start, &bytes);
-        Ok(())
-    }
-
-    /// Members that failed a write leave the array before anything is recorded.
-    fn window_written(&mut self, slots: &[Slot], outcome: &Outcome) -> Result<(), ExecError> {
-        let ends = slots.iter().zip(&outcome.destinations);
-        let faults = ends.filter_map(|(slot, end)| end.error.map(|fault| (*slot, fault)));
-        let failed: Vec<FailedMember> =
-            faults.filter_map(|(slot, fault)| self.failed_member(slot, fault)).collect();
-        self.leave_out(failed)
-    }
-
-    /// `None` if the member has left before.
-    fn failed_member(&self, slot: Slot, fault: kcopy::Fault) -> Option<FailedMember> {
-        let leg = self.new.leg(slot).or_else(|| self.old.leg(slot))?;
-        Some(FailedMember { slot, path: leg.device.path().to_owned(), fault })
-    }
-
-    /// Members that failed leave the array, durably.
-    fn leave_out(&mut self, failed: Vec<FailedMember>) -> Result<(), ExecError> {
-        for member in &failed {
-            self.old.set_leg(member.slot, None);
-            self.new.set_leg(member.slot, None);
-        }
-        let enough = |view: &View| {
-            let geometry: &Geometry = view.geometry();
-            geometry.enough(|slot| view.leg(slot).is_some())
-        };
-        // Before anything is recorded: with all of them there is an array that may go on later.
-        let go_on = failed.is_empty() || (enough(&self.old) && enough(&self.new));
-        if !go_on {
-            return Err(ExecError::TooManyFailed { members: failed });
-        }
-        if !failed.is_empty() {
-            self.await_record()?;
-        }
-        for member in failed {
-            if let Some(number) = self.record.number_in(member.slot) {
-                self.record.drop_device(number);
-                self.record.commit(self.mover, (self.clock)(), |_| Ok(()))?;
-            }
-            tracing::warn!(%member, "a member left the array");
-            self.failed.push(member);
-        }
         Ok(())
     }
 }

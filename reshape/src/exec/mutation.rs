@@ -25,6 +25,8 @@ pub enum Mutation {
     GroundUnseen,
     /// Members that fill a slot of the old array stay when the reshape turns around.
     FillsStay,
+    /// A member that could not be written or flushed goes on as if it had been.
+    FailureIgnored,
 }
 
 /// Which rules hold: all of them, but in tests of the tests.

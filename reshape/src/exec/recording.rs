@@ -7,7 +7,7 @@ use kcopy::Outcome;
 
 use super::mutation::Mutation;
 use super::{ExecError, Executor, Flight, Restripe};
-use crate::array::{ArrayError, Record};
+use crate::array::{ArrayError, Record, RecordError};
 use crate::machine::{Action, Event};
 use crate::metadata::{Direction, DoesNotFit, Superblock, Timestamp};
 use crate::mover::Mover;
@@ -35,6 +35,7 @@ impl Executor<'_> {
             self.machine.handle(Event::Recorded);
             return Ok(());
         };
+        self.catch_up()?;
         let tell = tell_position(&self.restripe, position);
         let jobs = self.record.commit_jobs(self.mover, now, tell)?;
         if jobs.is_empty() {
@@ -48,7 +49,8 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// One of the jobs that record a position has ended; whether it was the last, and all went well.
+    /// One of the jobs that record a position has ended; whether it was the last, and the position is durable on
+    /// all members that are left.
     pub(super) fn recorded(
         &mut self,
         flight: &Flight,
@@ -59,7 +61,13 @@ impl Executor<'_> {
             return Ok(false);
         }
         let outcomes: Vec<Outcome> = self.recording.drain(..).flatten().collect();
-        self.record.written(&outcomes)?;
+        match self.record.written(&outcomes) {
+            Err(RecordError::Unwritten { devices }) => {
+                self.leave_unwritten(&devices)?;
+                self.record_absence()?;
+            }
+            ended => ended?,
+        }
         self.checkpoints.add(self.checkpoint_at, (self.clock)());
         Ok(true)
     }

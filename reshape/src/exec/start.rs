@@ -2,7 +2,8 @@
 
 use kcopy::Sectors;
 
-use super::ExecError;
+use super::leaving::commit_without_failed;
+use super::{ExecError, FailedMember};
 use crate::array::Record;
 use crate::geometry::Geometry;
 use crate::machine::{Backup, Limits, Rows, Track};
@@ -187,16 +188,19 @@ fn rows(geometry: &Geometry) -> Option<Rows> {
 /// `added` are devices, entries of `record` with role spare, and the slots they get: those behind the
 /// old ones, or one that was empty. Nothing on them counts yet.
 ///
+/// Returns the members that could not be written, and so left the array.
+///
 /// # Errors
 ///
-/// What the superblocks cannot say, or a failed write.
+/// What the superblocks cannot say, or a failed write that matters: of one of `added`, or of more members than
+/// the array can do without.
 pub fn begin(
     mover: &mut Mover,
     record: &mut Record,
     restripe: &Restripe,
     added: &[(u32, Slot)],
     now: Timestamp,
-) -> Result<(), ExecError> {
+) -> Result<Vec<FailedMember>, ExecError> {
     let (old, new) = (&restripe.old, &restripe.new);
     let delta = i64::from(new.raid_disks()) - i64::from(old.raid_disks());
     let delta_disks = i32::try_from(delta).unwrap_or(i32::MAX);
@@ -213,7 +217,17 @@ pub fn begin(
             .and_then(|slot| shifts.get(usize::try_from(slot.get()).ok()?).copied())
             .unwrap_or(0),
     };
-    record.commit(mover, now, |superblock| {
+    let enough = |record: &Record| {
+        let is_added = |slot| added.iter().any(|(_, to)| *to == slot);
+        let is_whole = |slot| {
+            let mut there = record.entries().iter().map(|entry| &entry.superblock);
+            there.any(|s| s.role() == Role::Active(slot) && s.recovery_offset().is_none())
+        };
+        added.iter().all(|(number, _)| record.entry(*number).is_some())
+            && old.enough(|slot| is_whole(slot) && !is_added(slot))
+            && new.enough(|slot| is_whole(slot) || is_added(slot))
+    };
+    commit_without_failed(mover, record, now, &enough, |superblock| {
         for (number, slot) in added {
             match superblock {
                 Superblock::V1(superblock) => {
@@ -239,8 +253,7 @@ pub fn begin(
             Role::Spare | Role::Faulty | Role::Journal | Role::Reserved(_) => None,
         };
         superblock.set_reshape(&reshape(slot))
-    })?;
-    Ok(())
+    })
 }
 
 /// Makes the new geometry the only one, durably.

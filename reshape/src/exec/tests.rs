@@ -1,6 +1,6 @@
 //! Reshapes on the simulated device, with the power going at any operation.
 
-use kcopy::backend::sim::{Crash, DiskId, DiskOptions, Rng, SimWorld};
+use kcopy::backend::sim::{Crash, DiskId, DiskOptions, Effect, Fault, OpKind, Rng, SimWorld};
 use kcopy::engine::Config;
 use kcopy::pool::Pool;
 use kcopy::{Device, Sector, Sectors};
@@ -10,7 +10,7 @@ use super::*;
 use crate::array::bench::numbered;
 use crate::array::{Age, Members, Mend, Source};
 use crate::assemble::{Assembly, Shapes, assemble};
-use crate::geometry::{Layout, Level, Shape};
+use crate::geometry::{Geometry, Layout, Level, Shape};
 use crate::machine::State;
 use crate::metadata::{
     ArrayName, DeviceFlags, Features, NewArray, NewDevice, Placement, Resync, Role, Superblock,
@@ -386,6 +386,48 @@ fn a_growth_turned_around_behind_the_old_end_goes_back() {
     assert_eq!(ended.expect("it goes back"), State::Finished);
     drop(mover);
     expect_content(&case, &world, &ids, 0);
+}
+
+/// A superblock that could not be written ended the run, also where the array could do without the member.
+#[test]
+fn a_member_whose_superblock_cannot_be_written_or_flushed_leaves_and_is_told() {
+    let case = Case {
+        level: Level::Raid5,
+        layouts: (2, 2),
+        chunks: (8, 8),
+        disks: (3, 4),
+        moves: true,
+        forwards: true,
+        missing: false,
+    };
+    let fault = || Fault::new(Effect::Error(kcopy::Errno::IO));
+    let faults = [
+        (fault().kind(OpKind::Write).within(0..8192), kcopy::FaultKind::Device, 8),
+        (fault().kind(OpKind::Flush), kcopy::FaultKind::Flush, 0),
+    ];
+    for (fault, kind, sector) in faults {
+        let (world, ids, _) = make(&case, 7);
+        let mut mover = mover(&world);
+        let devices: Vec<_> = ids.iter().map(|id| world.disk(*id).device()).collect();
+        let (assembly, members) = read(&mut mover, devices.clone()).expect("an array");
+        let mut record = Record::new(&assembly, &members.candidates, &members.devices);
+        let added = [(3, Slot::new(3))];
+        begin(&mut mover, &mut record, &case.restripe(), &added, now()).expect("begun");
+        let (assembly, members) = read(&mut mover, devices.clone()).expect("an array");
+        let mut ongoing = Ongoing::new(assembly, members).expect("recorded");
+        world.inject(fault.on(ids[1]));
+        let ended = ongoing.run(&mut mover, Options::default(), now, &mut |_| true);
+        assert_eq!(ended.expect("it goes on"), State::Finished);
+        let [failed] = ongoing.failed() else { panic!("{:?}", ongoing.failed()) };
+        assert_eq!((failed.slot, failed.path.as_path()), (Some(Slot::new(1)), devices[1].path()));
+        assert_eq!((failed.fault.kind, failed.fault.sector.get()), (kind, sector));
+        world.clear_faults();
+        let (assembly, _) = read(&mut mover, devices).expect("an array");
+        let states = assembly.members.iter().map(|member| (member.candidate, member.state));
+        let stale = (1, crate::assemble::MemberState::Stale);
+        assert!(states.clone().any(|state| state == stale), "{:?}", states.collect::<Vec<_>>());
+        expect_content(&case, &world, &ids, 1);
+    }
 }
 
 #[test]

@@ -290,7 +290,8 @@ impl<'a> Performer<'a> {
         let first = record.entries().first().ok_or(ArrayError::Inconsistent)?;
         let uuid = first.superblock.uuid_on_disk();
         let backup = self.backup_for(step, uuid, &record)?;
-        begin(self.mover, &mut record, &step.restripe, &added, (self.tools.clock)())?;
+        let now = (self.tools.clock)();
+        self.failed.extend(begin(self.mover, &mut record, &step.restripe, &added, now)?);
         let (assembly, members) = self.look()?;
         let mut ongoing = Ongoing::new(assembly, members)?;
         let log = self.tools.log.clone();

@@ -13,6 +13,7 @@ use reshape::assemble::Shapes;
 use reshape::exec::{BackupVerdict, Doubt, ExecError, FailedMember, Ground, Ongoing, Trust};
 use reshape::machine::log::EventLog;
 use reshape::mover::{MoveError, Mover};
+use reshape::units::Slot;
 use serde::Serialize;
 
 use super::event_log::LogFile;
@@ -115,11 +116,11 @@ pub(crate) fn refused(error: &ExecError) -> Failure {
     Failure::refused(format!("cannot go on: {}", chain(error))).hint(hint(error))
 }
 
-/// Why a reshape stopped on its way.
 /// A member that failed while data was moved, and left the array.
 #[derive(Debug, Serialize)]
 pub(crate) struct FailedReport {
-    pub(crate) slot: u32,
+    /// Of a spare there is none.
+    pub(crate) slot: Option<u32>,
     path: String,
     errno: i32,
     /// Of 512 bytes, from the start of the device.
@@ -130,7 +131,7 @@ pub(crate) struct FailedReport {
 impl FailedReport {
     pub(crate) fn of(member: &FailedMember) -> Self {
         Self {
-            slot: member.slot.get(),
+            slot: member.slot.map(Slot::get),
             path: member.path.to_string_lossy().into_owned(),
             errno: member.fault.errno.raw(),
             sector: member.fault.sector.get(),
@@ -147,10 +148,14 @@ pub(crate) fn tell_failed(screen: Screen, failed: &[FailedReport]) {
     for member in failed {
         screen.problem(&format!("{}: it left the array", member.message));
     }
-    screen
-        .hint("the array is degraded now; reshape rebuild with --add puts a new disk in its place");
+    if failed.iter().any(|member| member.slot.is_some()) {
+        screen.hint(
+            "the array is degraded now; reshape rebuild with --add puts a new disk in its place",
+        );
+    }
 }
 
+/// Why a reshape stopped on its way.
 pub(crate) fn stopped(error: &ExecError) -> Failure {
     let message = format!("stopped: {}", chain(error));
     let interrupted = matches!(error, ExecError::Move(MoveError::Cancelled));
@@ -179,7 +184,7 @@ fn hint(error: &ExecError) -> String {
             "nothing was overwritten that is not saved; make room or name another file, then run \
              reshape continue"
         }
-        ExecError::TooManyFailed { .. } | ExecError::Flush(_) => {
+        ExecError::TooManyFailed { .. } => {
             "the recorded position holds; mend the connection, then run reshape continue"
         }
         ExecError::Revert(_) => "reshape continue goes on forwards",
