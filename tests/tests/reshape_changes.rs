@@ -208,6 +208,19 @@ fn dirty_array_that_lacks_a_member_is_changed_by_force_only() {
     members.reshape("import ALL --from new --count 1s --yes --force").expect_code(0);
 }
 
+/// The last member before an option was taken for what the array is to have, and a member was asked for.
+#[test]
+fn options_may_stand_between_the_members_and_the_bitmap() {
+    let members = Members::of("raid5-left-symmetric");
+    let line = "bitmap ALL --bitmap-chunk 64KiB --yes --json internal";
+    let report = members.reshape(line).expect_code(0).json();
+    assert_eq!(
+        (&report["bitmap"], &report["bitmap_chunk_bytes"]),
+        (&"internal".into(), &65536.into())
+    );
+    members.reshape("bitmap --yes ALL none").expect_code(0);
+}
+
 #[test]
 fn bitmap_comes_and_goes_and_the_content_stays() {
     for name in ["raid5-left-symmetric", "raid1-v090", "raid10-4d-n2"] {
@@ -216,6 +229,7 @@ fn bitmap_comes_and_goes_and_the_content_stays() {
         members.expect_refused("bitmap ALL none --bitmap-chunk 64 --yes", "without a bitmap");
         members.expect_refused("bitmap ALL internal --bitmap-chunk 1 --yes", "bit for");
         members.expect_refused("bitmap ALL internal", "without an answer");
+        members.expect_refused("bitmap ALL --yes", "is neither internal nor none");
         let report = members.reshape("bitmap ALL internal --yes --json").expect_code(0).json();
         assert_eq!((&report["schema"], &report["bitmap"]), (&1.into(), &"internal".into()));
         assert_eq!(report["bitmap_chunk_bytes"], 64 << 20, "{name}");

@@ -1,5 +1,7 @@
 //! `reshape bitmap`: a write-intent bitmap comes or goes.
 
+use std::path::PathBuf;
+
 use reshape::array::{ArrayError, Force, Session};
 use serde::Serialize;
 
@@ -23,16 +25,17 @@ struct Report {
 
 pub(crate) fn run(args: &BitmapArgs, screen: Screen) -> Result<Exit, Failure> {
     let chunk = sectors("change the bitmap", "--bitmap-chunk", args.bitmap_chunk)?;
-    if chunk.is_some() && args.bitmap == NewBitmap::None {
+    let (devices, bitmap) = args.array_and_bitmap()?;
+    if chunk.is_some() && bitmap == NewBitmap::None {
         return Err(Failure::refused("cannot change the bitmap: --bitmap-chunk without a bitmap")
             .hint("leave it out, or say internal"));
     }
-    let mut given = Given::open(&args.array.devices, Access::Change, &args.mover)?;
+    let mut given = Given::open(&devices, Access::Change, &args.mover)?;
     let force = if args.force { Force::Yes } else { Force::No };
     let mut session = Session::open(&given.assembly, &given.members, force)
         .map_err(|error| refused("change the bitmap", &error))?;
-    confirm(args.ask.yes.into(), &question(args, &given))?;
-    let report = match args.bitmap {
+    confirm(args.ask.yes.into(), &question((&devices, bitmap), &given))?;
+    let report = match bitmap {
         NewBitmap::Internal => {
             let chunk = session.add_bitmap(&mut given.mover, date(), chunk);
             let chunk = chunk.map_err(|error| not_changed(&error))?;
@@ -64,11 +67,11 @@ fn not_changed(error: &ArrayError) -> Failure {
     failed("change the bitmap", error)
 }
 
-fn question(args: &BitmapArgs, given: &Given) -> String {
-    let what = match args.bitmap {
+fn question((devices, bitmap): (&[PathBuf], NewBitmap), given: &Given) -> String {
+    let what = match bitmap {
         NewBitmap::Internal => "a bitmap will be written beside the superblocks",
         NewBitmap::None => "the bitmap will be taken out",
     };
-    let paths: Vec<String> = args.array.devices.iter().map(|path| name(path)).collect();
+    let paths: Vec<String> = devices.iter().map(|path| name(path)).collect();
     format!("{what} of the {} ({})", given.title(), paths.join(", "))
 }
