@@ -389,4 +389,16 @@ fn root_unreadable_ranges_are_listed_and_zeros_in_the_copy() {
     assert_eq!(ranges[0]["length"], 12 << 20);
     assert_eq!(data::read_at(&copy, 0, 4 << 20), data::bytes(1, 4 << 20));
     assert_eq!(data::read_at(&copy, 4 << 20, 12 << 20), vec![0; 12 << 20]);
+    for (one, other) in [(source.path(), copy.as_path()), (&copy, source.path())] {
+        let done = kcopy(["compare", "--json", "--direct", "always", text(one), text(other)]);
+        let done = done.expect_code(1);
+        assert_eq!(done.json()["equal"], false);
+        let named = format!("kcopy: cannot read {}: ", text(source.path()));
+        assert!(done.stderr.starts_with(&named), "{}", done.stderr);
+        assert!(
+            done.stderr.contains(" at sector 8192\nhint: see what the kernel log"),
+            "{}",
+            done.stderr
+        );
+    }
 }

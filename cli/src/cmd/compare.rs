@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use kcopy::{Client, Device, Extent, Fault, Job, OnError, Outcome};
+use kcopy::{Client, Device, Extent, Fault, FaultKind, Job, OnError, Outcome};
 use serde::Serialize;
 
 use super::copy::{ErrorReport, check_alignment, check_count, length, rate};
 use super::engine;
 use super::pump::{Pumped, Work, pump};
 use super::ranges::Ranges;
-use super::target::{self, Use};
+use super::target::{self, Use, remedy};
 use crate::args::CompareArgs;
 use crate::clock::Epoch;
 use crate::exit::{Exit, Failure};
@@ -269,15 +269,10 @@ fn tell(
     work: &Comparing,
     (pumped, report): (&Pumped, &Report),
 ) -> Exit {
-    let source = name(work.source.path());
-    if let Some(fault) = &work.read_fault {
-        screen.problem(&format!("cannot read {source}: {fault}"));
-    }
-    for other in &work.others {
-        if let Some(fault) = &other.fault {
-            screen.problem(&format!("cannot read {}: {fault}", name(other.device.path())));
-        }
-    }
+    let source = work.read_fault.iter().map(|fault| (&work.source, fault));
+    let others = work.others.iter();
+    let others = others.filter_map(|other| Some((&other.device, other.fault.as_ref()?)));
+    source.chain(others).for_each(|(device, fault)| tell_fault(screen, device, fault));
     if let Pumped::Refused(error) = pumped {
         screen.problem(&format!("cannot go on: {error}"));
     }
@@ -303,6 +298,16 @@ fn tell(
         Pumped::All | Pumped::Refused(_) => Exit::Failed,
     };
     if args.json { screen.json(report, exit) } else { exit }
+}
+
+fn tell_fault(screen: Screen, device: &Device, fault: &Fault) {
+    screen.problem(&format!("cannot read {}: {fault}", name(device.path())));
+    screen.hint(match fault.kind {
+        FaultKind::EndOfDevice => {
+            "it became shorter meanwhile; compare again when nobody changes it"
+        }
+        FaultKind::Device | FaultKind::Transform | FaultKind::Flush => remedy(fault.errno),
+    });
 }
 
 /// In what an other differs.
