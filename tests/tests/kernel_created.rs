@@ -109,7 +109,8 @@ fn describe(folder: &Path, number: usize, (level, layout, disks): Kind, version:
             .then(|| Sector::new(1024)),
         bitmap,
         name: if version == Version::V0 { String::new() } else { format!("ours:{number}") },
-        uuid: Uuid([low ^ 0x3c; 16]),
+        // Never all zeros, which mdadm takes for no UUID at all.
+        uuid: Uuid([low ^ 0xc3; 16]),
         now: NOW,
         content: if number.is_multiple_of(2) { Content::Zeros } else { Content::Unknown },
     };

@@ -135,3 +135,23 @@ fn little_lockable_memory_is_enough() {
         room.expect_copied();
     }
 }
+
+/// A copy is refused rather than made through the page cache because a file could not be opened once more.
+#[test]
+fn too_few_descriptors_never_make_a_copy_that_is_not_direct() {
+    let room = Room::create();
+    let mut copied = 0;
+    for count in 6..20 {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "ulimit -n \"$1\" && shift && exec \"$@\"", "-"]).arg(count.to_string());
+        let done = room.copy(shell, &[]);
+        if done.code() == 2 {
+            assert!(done.stderr.contains("too many open files") || count < 8, "{}", done.stderr);
+            continue;
+        }
+        assert_eq!(done.json()["direct"], true, "{count}: {}", done.stderr);
+        copied += usize::from(done.code() == 0);
+    }
+    assert!(copied > 0);
+    room.expect_copied();
+}

@@ -179,7 +179,9 @@ impl Device {
         let mut facts = find_facts(path, &cached, options)?;
         let direct = match options.direct {
             Direct::Never => None,
-            Direct::Auto | Direct::Always => open_direct(&cached, options),
+            Direct::Auto | Direct::Always => {
+                open_direct(&cached, options).map_err(|e| system_error(path, &e))?
+            }
         };
         if direct.is_none() {
             facts.direct = None;
@@ -269,15 +271,21 @@ fn lock(path: &Path, file: &File) -> Result<(), OpenError> {
     }
 }
 
-/// A second description of the same file, past the page cache; `None` where there is no past it.
-fn open_direct(cached: &File, options: &OpenOptions) -> Option<File> {
+/// A second description of the same file, past the page cache; `None` where there is no past it. What else
+/// keeps it from being opened is an error: nobody is to be slow in silence.
+fn open_direct(cached: &File, options: &OpenOptions) -> std::io::Result<Option<File>> {
     // These live in the page cache. They take O_DIRECT and do nothing about it.
     const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
     let kind = rustix::fs::fstatfs(cached).ok().and_then(|found| u64::try_from(found.f_type).ok());
     if kind.is_some_and(|kind| IN_MEMORY.contains(&kind)) && !is_block(cached) {
-        return None;
+        return Ok(None);
     }
-    open_again(cached, options, OFlags::DIRECT).ok()
+    match open_again(cached, options, OFlags::DIRECT) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
+            Ok(None)
+        }
+        opened => opened.map(Some),
+    }
 }
 
 fn is_block(file: &File) -> bool {
