@@ -338,28 +338,36 @@ proptest! {
     }
 }
 
+/// A RAID5 of three that begins to move onto a fourth member.
+const GROWTH: Case = Case {
+    level: Level::Raid5,
+    layouts: (2, 2),
+    chunks: (8, 8),
+    disks: (3, 4),
+    moves: true,
+    forwards: true,
+    missing: false,
+};
+
+/// [`GROWTH`] on `devices`, recorded on all members; nothing is moved yet.
+fn begin_growth(mover: &mut Mover, devices: &[Device]) -> Ongoing {
+    let (assembly, members) = read(mover, devices.to_vec()).expect("an array");
+    let mut record = Record::new(&assembly, &members.candidates, &members.devices);
+    let added = [(3, Slot::new(3))];
+    begin(mover, &mut record, &GROWTH.restripe(), &added, now()).expect("begun");
+    let (assembly, members) = read(mover, devices.to_vec()).expect("an array");
+    Ongoing::new(assembly, members).expect("recorded")
+}
+
 /// The driver turns a growth around where it is: `mdadm --update=revert-reshape` changes superblocks only.
 #[test]
 fn a_growth_turned_around_behind_the_old_end_goes_back() {
-    let case = Case {
-        level: Level::Raid5,
-        layouts: (2, 2),
-        chunks: (8, 8),
-        disks: (3, 4),
-        moves: true,
-        forwards: true,
-        missing: false,
-    };
-    let (world, ids, file) = make(&case, 7);
+    let (world, ids, file) = make(&GROWTH, 7);
     let mut mover = mover(&world);
     let devices: Vec<_> = ids.iter().map(|id| world.disk(*id).device()).collect();
-    let (assembly, members) = read(&mut mover, devices.clone()).expect("an array");
-    let mut record = Record::new(&assembly, &members.candidates, &members.devices);
-    begin(&mut mover, &mut record, &case.restripe(), &[(3, Slot::new(3))], now()).expect("begun");
-    let (assembly, members) = read(&mut mover, devices.clone()).expect("an array");
-    let mut ongoing = Ongoing::new(assembly, members).expect("recorded");
+    let mut ongoing = begin_growth(&mut mover, &devices);
     let behind = ArraySector::new(624);
-    assert!(behind.get() > case.geometry(0).sectors().get());
+    assert!(behind.get() > GROWTH.geometry(0).sectors().get());
     let options = Options { until: Some(behind), ..Options::default() };
     let ended = ongoing.run(&mut mover, options, now, &mut |_| true);
     assert_eq!(ended.expect("moved"), State::Stopped);
@@ -385,36 +393,22 @@ fn a_growth_turned_around_behind_the_old_end_goes_back() {
     let ended = finish_it(&mut mover, ongoing, &world.disk(file).device());
     assert_eq!(ended.expect("it goes back"), State::Finished);
     drop(mover);
-    expect_content(&case, &world, &ids, 0);
+    expect_content(&GROWTH, &world, &ids, 0);
 }
 
 /// A superblock that could not be written ended the run, also where the array could do without the member.
 #[test]
 fn a_member_whose_superblock_cannot_be_written_or_flushed_leaves_and_is_told() {
-    let case = Case {
-        level: Level::Raid5,
-        layouts: (2, 2),
-        chunks: (8, 8),
-        disks: (3, 4),
-        moves: true,
-        forwards: true,
-        missing: false,
-    };
     let fault = || Fault::new(Effect::Error(kcopy::Errno::IO));
     let faults = [
         (fault().kind(OpKind::Write).within(0..8192), kcopy::FaultKind::Device, 8),
         (fault().kind(OpKind::Flush), kcopy::FaultKind::Flush, 0),
     ];
     for (fault, kind, sector) in faults {
-        let (world, ids, _) = make(&case, 7);
+        let (world, ids, _) = make(&GROWTH, 7);
         let mut mover = mover(&world);
         let devices: Vec<_> = ids.iter().map(|id| world.disk(*id).device()).collect();
-        let (assembly, members) = read(&mut mover, devices.clone()).expect("an array");
-        let mut record = Record::new(&assembly, &members.candidates, &members.devices);
-        let added = [(3, Slot::new(3))];
-        begin(&mut mover, &mut record, &case.restripe(), &added, now()).expect("begun");
-        let (assembly, members) = read(&mut mover, devices.clone()).expect("an array");
-        let mut ongoing = Ongoing::new(assembly, members).expect("recorded");
+        let mut ongoing = begin_growth(&mut mover, &devices);
         world.inject(fault.on(ids[1]));
         let ended = ongoing.run(&mut mover, Options::default(), now, &mut |_| true);
         assert_eq!(ended.expect("it goes on"), State::Finished);
@@ -426,7 +420,7 @@ fn a_member_whose_superblock_cannot_be_written_or_flushed_leaves_and_is_told() {
         let states = assembly.members.iter().map(|member| (member.candidate, member.state));
         let stale = (1, crate::assemble::MemberState::Stale);
         assert!(states.clone().any(|state| state == stale), "{:?}", states.collect::<Vec<_>>());
-        expect_content(&case, &world, &ids, 1);
+        expect_content(&GROWTH, &world, &ids, 1);
     }
 }
 
