@@ -44,6 +44,15 @@ fn a_takeover_that_is_recorded_on_some_members_only_is_one_array() {
     }
 }
 
+/// In an array 0.90 whose members have other numbers than slots, a member that was missing took the one with its slot's
+/// number with it: too few were left.
+#[test]
+fn a_member_lost_after_a_takeover_takes_no_other_one_with_it() {
+    for state in ["4:6.12.1:10", "39:6.12.1:120", "39:6.12.1:143"] {
+        suite::replay(&format!("chain:{state}")).expect("a state").expect_clean();
+    }
+}
+
 /// The power went while a reshape was turned around. Members that knew and members that did not were taken for
 /// two arrays; what had been saved before was put back to where a reshape in that direction cannot stand.
 #[test]

@@ -91,11 +91,7 @@ impl Session {
     ) -> Result<(), ArrayError> {
         let component = self.assembly.component;
         let number = match self.assembly.version {
-            Version::V0 => {
-                let taken = |number: &u32| self.record.entry(*number).is_some();
-                let behind = self.assembly.raid_disks..;
-                behind.into_iter().find(|number| !taken(number)).unwrap_or(u32::MAX)
-            }
+            Version::V0 => self.number_behind(),
             Version::V1(_) => self.record.free_number()?,
         };
         self.enlist(mover, number, newcomer, component)?;
@@ -139,10 +135,18 @@ impl Session {
     /// A number for a new member of `slot`.
     pub(super) fn free_number_for(&self, slot: Slot) -> Result<u32, ArrayError> {
         Ok(match self.assembly.version {
-            // In 0.90 the member of a slot has the slot's number.
-            Version::V0 => slot.get(),
+            // In 0.90 the member of a slot has the slot's number, if no other member goes by it.
+            Version::V0 if self.record.entry(slot.get()).is_none() => slot.get(),
+            Version::V0 => self.number_behind(),
             Version::V1(_) => self.record.free_number()?,
         })
+    }
+
+    /// A number behind those of the slots that no device has, for 0.90.
+    fn number_behind(&self) -> u32 {
+        let taken = |number: &u32| self.record.entry(*number).is_some();
+        let mut behind = self.assembly.raid_disks..;
+        behind.find(|number| !taken(number)).unwrap_or(u32::MAX)
     }
 
     /// In 0.90 a member is known by its slot. Whoever had this one is counted out before another

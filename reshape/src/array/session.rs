@@ -202,7 +202,8 @@ impl Session {
     }
 }
 
-/// In 0.90 the slot itself gets a descriptor that says that nobody is there.
+/// In 0.90 the slot itself gets a descriptor that says that nobody is there, unless a member of another slot
+/// goes by that number, as after a takeover, or after a rebuild on a spare.
 pub(super) fn set_failed(
     superblock: &mut Superblock,
     number: u32,
@@ -211,6 +212,10 @@ pub(super) fn set_failed(
     match superblock {
         Superblock::V1(superblock) => superblock.set_role(number, Role::Faulty),
         Superblock::V0(superblock) => {
+            superblock.set_role(number, Role::Faulty)?;
+            if matches!(superblock.role_of(slot.get()), Some(Role::Active(_))) {
+                return Ok(());
+            }
             let missing = crate::metadata::v0::Descriptor::missing(slot);
             superblock.set_descriptor(slot.get(), missing)
         }

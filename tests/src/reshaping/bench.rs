@@ -188,12 +188,7 @@ impl Bench {
         mut ongoing: Ongoing,
     ) -> Result<Ongoing, String> {
         ongoing.break_rule(self.rule);
-        let verdicts = ongoing.backups(mover, Some(&self.file(world)), Age::Checked);
-        let prepared = ongoing.prepare(mover, &verdicts, Trust::Evidence, now());
-        prepared.map(|(ongoing, _)| ongoing).map_err(|error| {
-            let verdicts: Vec<String> = verdicts.iter().map(verdict).collect();
-            format!("{error}; backups: {}", verdicts.join("; "))
-        })
+        prepared(mover, ongoing, &self.file(world))
     }
 
     fn run_on(&self, world: &SimWorld, mover: &mut Mover, ongoing: Ongoing) -> Result<(), String> {
@@ -415,7 +410,7 @@ impl Subject for Bench {
         self.compare_all(world, (&assembly, &members), &self.wanted.1, (lost, doubtful))
     }
 
-    fn can_lose(&self, lost: &[u32]) -> bool {
+    fn can_lose(&self, _world: &SimWorld, lost: &[u32]) -> bool {
         let there = lost.iter().all(|slot| self.case.missing != Some(*slot));
         there && self.case.can_lose(lost)
     }
@@ -429,6 +424,20 @@ impl fmt::Display for Bench {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.case.fmt(f)
     }
+}
+
+/// On the ground on which it may go on, with what `file` has of it.
+pub(super) fn prepared(
+    mover: &mut Mover,
+    ongoing: Ongoing,
+    file: &Device,
+) -> Result<Ongoing, String> {
+    let verdicts = ongoing.backups(mover, Some(file), Age::Checked);
+    let prepared = ongoing.prepare(mover, &verdicts, Trust::Evidence, now());
+    prepared.map(|(ongoing, _)| ongoing).map_err(|error| {
+        let verdicts: Vec<String> = verdicts.iter().map(verdict).collect();
+        format!("{error}; backups: {}", verdicts.join("; "))
+    })
 }
 
 fn verdict(found: &BackupVerdict) -> String {

@@ -5,9 +5,9 @@ use std::fmt;
 
 use kcopy::backend::sim::{DiskId, DiskOptions, SimWorld};
 use kcopy::{Device, Sector, Sectors};
-use reshape::array::{Age, Force, Members, Newcomer, Session};
+use reshape::array::{Array, Force, Members, Newcomer, Range, Session};
 use reshape::assemble::{Assembly, Member, MemberState, Shapes, assemble};
-use reshape::exec::{BackupFile, Doubt, Ongoing, Options, Performer, Tools, Trust};
+use reshape::exec::{BackupFile, Doubt, Ongoing, Options, Performer, Tools};
 use reshape::geometry::{Geometry, Layout, Level, On, Shape};
 use reshape::machine::State;
 use reshape::metadata::{
@@ -18,7 +18,7 @@ use reshape::mover::Mover;
 use reshape::plan::{self, Backup, Change, Plan, Present, WantedLayout, WantedSize};
 use reshape::units::{MemberSector, Slot};
 
-use super::bench::{now, text};
+use super::bench::{now, prepared, text};
 use super::case::byte_range;
 use super::crash::Subject;
 use super::image;
@@ -31,8 +31,12 @@ const ROWS: u64 = 128;
 /// Sectors behind them.
 const TAIL: u64 = 96;
 const CHUNK: u64 = 8;
+/// From RAID10 to RAID10.
+const TENS: (Level, Level) = (Level::Raid10, Level::Raid10);
 /// Attempts to go on, each from where the one before ended.
 const ROUNDS: u32 = 6;
+/// Sectors of a disk.
+const SIZE: u64 = DATA + ROWS + TAIL;
 
 /// What is changed into what.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +63,7 @@ const fn with(way: Way, raid_disks: u32) -> Way {
     Way { raid_disks: Some(raid_disks), ..way }
 }
 
-const WAYS: [Way; 25] = {
+const WAYS: [Way; 26] = {
     use Level::{Raid0, Raid1, Raid4, Raid5, Raid6, Raid10};
     [
         way(Raid4, 0, 3, 0, Raid5),
@@ -77,7 +81,7 @@ const WAYS: [Way; 25] = {
         way(Raid0, 0, 3, 1, Raid5),
         way(Raid0, 0, 3, 2, Raid6),
         way(Raid0, 0, 2, 2, Raid10),
-        with(way(Raid0, 0, 3, 1, Raid0), 4),
+        with(way(Raid0, 0, 2, 1, Raid0), 3),
         with(way(Raid0, 0, 2, 2, Raid0), 4),
         Way { chunk: Some(16), ..way(Raid0, 0, 3, 0, Raid0) },
         Way { chunk: Some(16), backup: Backup::None, ..way(Raid0, 0, 3, 0, Raid0) },
@@ -87,6 +91,7 @@ const WAYS: [Way; 25] = {
         with(way(Raid1, 0, 2, 1, Raid1), 3),
         way(Raid1, 0, 2, 0, Raid0),
         Way { version: "1.0", ..way(Raid0, 0, 3, 1, Raid5) },
+        with(way(Raid6, 2, 4, 1, Raid6), 5),
     ]
 };
 
@@ -100,13 +105,30 @@ pub struct Chain {
     after: Geometry,
 }
 
+/// The disks, and which of them are gone.
+#[derive(Clone, Copy)]
+struct Site<'a> {
+    world: &'a SimWorld,
+    lost: &'a [u32],
+}
+
+impl<'a> Site<'a> {
+    const fn whole(world: &'a SimWorld) -> Self {
+        Self { world, lost: &[] }
+    }
+}
+
 /// Every chain.
 ///
 /// # Panics
 ///
 /// If one of them cannot be planned.
 pub fn all() -> Vec<Chain> {
-    let chains = WAYS.into_iter().enumerate();
+    // Superblocks 0.90 do not move the data offset: they save what is critical, and a RAID10 stays as it is.
+    let moves = |way: &Way| way.backup == Backup::None || (way.level, way.to) == TENS;
+    let old = WAYS.into_iter().filter(|way| way.version == "1.2" && !moves(way));
+    let old = old.map(|way| Way { version: "0.90", ..way });
+    let chains = WAYS.into_iter().chain(old).enumerate();
     chains.map(|(number, way)| Chain::new(number, way).unwrap_or_else(|e| panic!("{e}"))).collect()
 }
 
@@ -129,7 +151,7 @@ impl Chain {
         let mut chain = Self { number, way, after: before.clone(), before };
         let world = chain.world(0);
         let mut mover = mover(&world);
-        let (present, _) = chain.present(&world, &mut mover)?;
+        let (present, _) = chain.present(Site::whole(&world), &mut mover)?;
         let plan = plan::plan(&present, &chain.first_change());
         chain.after = plan.map_err(|error| format!("{chain}: {error}"))?.after;
         Ok(chain)
@@ -174,29 +196,42 @@ impl Chain {
     }
 
     /// The disks with a superblock, and those without.
-    fn sorted(&self, world: &SimWorld, mover: &mut Mover) -> (Vec<Device>, Vec<Device>) {
-        let all = (0..self.slots()).map(|slot| world.disk(DiskId(slot)).device());
+    fn sorted(&self, site: Site<'_>, mover: &mut Mover) -> (Vec<Device>, Vec<Device>) {
+        let there = (0..self.slots()).filter(|disk| !site.lost.contains(disk));
+        let all = there.map(|disk| site.world.disk(DiskId(disk)).device());
         all.partition(|device| Members::read(mover, vec![device.clone()]).is_ok())
     }
 
     fn look(
         &self,
-        world: &SimWorld,
+        site: Site<'_>,
         mover: &mut Mover,
     ) -> Result<(Assembly, Members, Vec<Device>), String> {
-        let (members, blank) = self.sorted(world, mover);
-        let members = Members::read(mover, members).map_err(text)?;
-        let assembly = assemble(&members.candidates).map_err(text)?;
+        let (members, mut blank) = self.sorted(site, mover);
+        let mut members = Members::read(mover, members).map_err(text)?;
+        let mut assembly = assemble(&members.candidates).map_err(text)?;
+        // With superblocks 0.90 a disk may know that it is a spare and nobody else: it is added once more.
+        let added: Vec<Device> =
+            (self.way.disks..self.slots()).map(|n| site.world.disk(DiskId(n)).device()).collect();
+        let is_unknown = |device: &Device| {
+            let mut its =
+                assembly.members.iter().filter(|m| members.devices[m.candidate].is_same(device));
+            its.any(|m| m.state == MemberState::Stale && m.slot.is_none())
+        };
+        let unknown: Vec<Device> = added.into_iter().filter(is_unknown).collect();
+        if !unknown.is_empty() {
+            let mut known = members.devices.clone();
+            known.retain(|device| !unknown.iter().any(|other| other.is_same(device)));
+            members = Members::read(mover, known).map_err(text)?;
+            assembly = assemble(&members.candidates).map_err(text)?;
+            blank.extend(unknown);
+        }
         Ok((assembly, members, blank))
     }
 
     /// The array as the planner takes it, and its disks.
-    fn present(
-        &self,
-        world: &SimWorld,
-        mover: &mut Mover,
-    ) -> Result<(Present, Vec<Device>), String> {
-        let (assembly, members, blank) = self.look(world, mover)?;
+    fn present(&self, site: Site<'_>, mover: &mut Mover) -> Result<(Present, Vec<Device>), String> {
+        let (assembly, members, blank) = self.look(site, mover)?;
         let mut present = Present::read(&assembly, &members).map_err(text)?;
         for device in &blank {
             let size = Sectors::from_bytes_floor(device.size());
@@ -216,32 +251,37 @@ impl Chain {
         of(found) == of(&self.after)
     }
 
-    /// What `reshape rebuild` does with spares.
+    /// What `reshape rebuild` does with spares, and with `blank` disks: a torn superblock 0.90 leaves such. Whether
+    /// there was a slot and a disk for it.
     fn fill_slots(
         &self,
         mover: &mut Mover,
-        assembly: &Assembly,
-        members: &Members,
-    ) -> Result<(), String> {
+        (assembly, members): (&Assembly, &Members),
+        blank: &[Device],
+    ) -> Result<bool, String> {
         let empty = (0..assembly.raid_disks).map(Slot::new).filter(|slot| {
             let here = |member: &Member| member.slot == Some(*slot) && member.is_usable();
             !assembly.members.iter().any(here)
         });
         let spares = assembly.members.iter().filter(|member| member.state == MemberState::Spare);
+        let spares = spares.map(|spare| members.devices[spare.candidate].clone());
+        let pairs: Vec<(Slot, Device)> = empty.zip(spares.chain(blank.iter().cloned())).collect();
+        if pairs.is_empty() {
+            return Ok(false);
+        }
         let mut session = Session::open(assembly, members, Force::No).map_err(text)?;
-        for (slot, spare) in empty.zip(spares) {
-            let device = members.devices[spare.candidate].clone();
+        for (slot, device) in pairs {
             let newcomer = Newcomer { device, uuid: Uuid([99; 16]), bad: Vec::new() };
             session.rebuild(mover, now(), slot, &newcomer, &mut |_| true).map_err(text)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// One attempt to go on; whether nothing is left to be done.
-    fn round(&self, world: &SimWorld, mover: &mut Mover, change: &Change) -> Result<bool, String> {
-        let (assembly, members, _) = self.look(world, mover)?;
+    fn round(&self, site: Site<'_>, mover: &mut Mover, change: &Change) -> Result<bool, String> {
+        let (assembly, members, blank) = self.look(site, mover)?;
         if matches!(assembly.shapes, Shapes::Moving { .. }) {
-            self.resume(world, mover, (assembly, members))?;
+            self.resume(site.world, mover, (assembly, members))?;
             return Ok(false);
         }
         if self.is_done(&assembly) {
@@ -251,15 +291,16 @@ impl Chain {
             return Ok(false);
         }
         if self.is_after(&assembly) {
-            self.fill_slots(mover, &assembly, &members)?;
-            return Ok(false);
+            // Without disks in their place it stays degraded.
+            let is_full = !self.fill_slots(mover, (&assembly, &members), &blank)?;
+            return Ok(is_full && !site.lost.is_empty());
         }
-        let (present, disks) = self.present(world, mover)?;
+        let (present, disks) = self.present(site, mover)?;
         let plan = plan::plan(&present, change).map_err(|refusal| {
             let (level, disks, members) = (assembly.level, assembly.raid_disks, &assembly.members);
             format!("cannot be planned: {refusal}\n  {level} of {disks}: {members:?}")
         })?;
-        self.perform(world, mover, (&present, &plan), &disks)?;
+        self.perform(site.world, mover, (&present, &plan), &disks)?;
         Ok(false)
     }
 
@@ -270,7 +311,13 @@ impl Chain {
         plan: (&Present, &Plan),
         disks: &[Device],
     ) -> Result<(), String> {
-        let uuids: Vec<Uuid> = (100..).map(|n| Uuid([n; 16])).take(disks.len()).collect();
+        // Each has its own, whoever else is there.
+        let own = |disk: &Device| {
+            let same = |n: &u32| world.disk(DiskId(*n)).device().is_same(disk);
+            let number = (0..self.slots()).find(same).unwrap_or_default();
+            Uuid([100 + u8::try_from(number).expect("few"); 16])
+        };
+        let uuids: Vec<Uuid> = disks.iter().map(own).collect();
         let backup = (self.way.backup == Backup::File).then(|| self.file(world));
         let doubt = Doubt::Stop;
         let tools = Tools { backup, uuids: &uuids, doubt, clock: now, log: None };
@@ -285,11 +332,9 @@ impl Chain {
         mover: &mut Mover,
         (assembly, members): (Assembly, Members),
     ) -> Result<(), String> {
-        let ongoing = Ongoing::new(assembly, members).map_err(text)?;
         let file = self.file(world);
-        let verdicts = ongoing.backups(mover, Some(&file), Age::Checked);
-        let (mut ongoing, _) =
-            ongoing.prepare(mover, &verdicts, Trust::Evidence, now()).map_err(text)?;
+        let ongoing = Ongoing::new(assembly, members).map_err(text)?;
+        let mut ongoing = prepared(mover, ongoing, &file)?;
         let uuid = ongoing.assembly.uuid_on_disk;
         let section = ongoing.restripe().section().unwrap_or(Sectors::ZERO);
         let make = || BackupFile::create(mover, file, uuid, section, now()).map_err(text);
@@ -298,22 +343,48 @@ impl Chain {
         expect_finished(ongoing.run(mover, options, now, &mut |_| true).map_err(text)?)
     }
 
-    /// What each slot of the array holds, from its data offset on.
-    fn found(&self, world: &SimWorld, mover: &mut Mover) -> Result<Vec<Vec<u8>>, String> {
-        let (assembly, members, _) = self.look(world, mover)?;
-        if !self.is_done(&assembly) {
-            return Err(format!("it is not done: {:?}", assembly.shapes));
+    /// What each slot of the array holds, from its data offset on; `None`: nobody is there, for as many as are
+    /// lost at most.
+    fn found(&self, site: Site<'_>, mover: &mut Mover) -> Result<Vec<Option<Vec<u8>>>, String> {
+        let (assembly, members, _) = self.look(site, mover)?;
+        let degraded = usize::try_from(assembly.degraded()).expect("few");
+        if !self.is_after(&assembly) || degraded > site.lost.len() {
+            let shapes = &assembly.shapes;
+            return Err(format!("it is not done: {shapes:?}, {degraded} missing"));
         }
         let rows = usize::try_from(self.after.component().get() * 512).expect("small");
         let slots = (0..self.after.raid_disks()).map(|slot| {
             let seated = |m: &&Member| m.slot == Some(Slot::new(slot)) && m.is_in_sync();
-            let member = assembly.members.iter().find(seated).ok_or("a slot has no member")?;
+            let Some(member) = assembly.members.iter().find(seated) else { return Ok(None) };
             let path = members.devices[member.candidate].path().to_owned();
-            let mut disks = (0..self.slots()).map(|disk| world.disk(DiskId(disk)));
+            let mut disks = (0..self.slots()).map(|disk| site.world.disk(DiskId(disk)));
             let disk = disks.find(|disk| disk.device().path() == path).ok_or("a strange disk")?;
-            Ok(disk.read(member.data_offset.get() * 512, rows))
+            Ok(Some(disk.read(member.data_offset.get() * 512, rows)))
         });
         slots.collect()
+    }
+
+    /// All of the array's content, as it is read.
+    fn content(&self, site: Site<'_>, mover: &mut Mover) -> Result<Vec<u8>, String> {
+        let (assembly, members, _) = self.look(site, mover)?;
+        let array = Array::open(&assembly, &members.devices, &members.bad).map_err(text)?;
+        let all = Range::new(0, array.sectors().get());
+        let (content, report) = array.read(mover, all).map_err(text)?;
+        match report.unreadable.first() {
+            Some(range) => Err(format!("{range:?} cannot be read")),
+            None => Ok(content),
+        }
+    }
+
+    /// The content that has to be there before and after.
+    fn expect_kept(&self, content: &[u8]) -> Result<(), String> {
+        let wanted = image::content(self.kept());
+        let kept = content.get(byte_range(0, self.kept())).ok_or("it is too short")?;
+        let mut sectors = wanted.chunks(512).zip(kept.chunks(512)).zip(0_u64..);
+        match sectors.find(|((wanted, found), _)| wanted != found) {
+            Some((_, sector)) => Err(format!("sector {sector} of {} is wrong", self.kept())),
+            None => Ok(()),
+        }
     }
 }
 
@@ -373,11 +444,12 @@ impl Subject for Chain {
         let (way, world) = (&self.way, SimWorld::new(seed));
         let images = image::members(&self.before, &image::content(self.before.sectors().get()));
         let version: Version = way.version.parse().expect("a version");
-        let size = DATA + ROWS + TAIL;
-        let placement = placement(version, Sectors::new(size));
+        let placement = placement(version, Sectors::new(SIZE));
+        // A superblock 0.90 that is torn apart is none any more: see the list of shortcomings.
+        let block = if version == Version::V0 { 4096 } else { 512 };
         let array = array(way, version);
         for slot in 0..self.slots() {
-            let options = DiskOptions::new(size * kcopy::SECTOR_SIZE).blocks(512, 4096);
+            let options = DiskOptions::new(SIZE * kcopy::SECTOR_SIZE).blocks(block, 4096);
             let disk = world.add_disk(options);
             let Some(image) = images.get(usize::try_from(slot).expect("few")) else { continue };
             let uuid = Uuid([u8::try_from(slot).expect("few") + 1; 16]);
@@ -390,40 +462,80 @@ impl Subject for Chain {
         world
     }
 
-    fn go_on(&self, world: &SimWorld, mover: &mut Mover, _lost: &[u32]) -> Result<(), String> {
-        let (assembly, _, _) = self.look(world, mover)?;
+    fn go_on(&self, world: &SimWorld, mover: &mut Mover, lost: &[u32]) -> Result<(), String> {
+        let site = Site { world, lost };
+        let (assembly, _, _) = self.look(site, mover)?;
         let is_whole = matches!(&assembly.shapes, Shapes::Whole(shape) if *shape == self.before);
         let first = if is_whole { self.first_change() } else { self.rest() };
-        if self.round(world, mover, &first)? {
+        if self.round(site, mover, &first)? {
             return Ok(());
         }
         for _ in 1..ROUNDS {
-            if self.round(world, mover, &self.rest())? {
+            if self.round(site, mover, &self.rest())? {
                 return Ok(());
             }
         }
-        Err(format!("it is not done after {ROUNDS} rounds"))
+        let (Assembly { shapes, members, .. }, _, _) = self.look(site, mover)?;
+        Err(format!("it is not done after {ROUNDS} rounds: {shapes:?} {members:?}"))
     }
 
     fn check(
         &self,
         world: &SimWorld,
         mover: &mut Mover,
-        _lost: &[u32],
+        lost: &[u32],
         _doubtful: &[u32],
     ) -> Result<(), String> {
-        let found = self.found(world, mover)?;
-        let content = content_of(&self.after, &found);
-        let kept = byte_range(0, self.kept());
-        let wanted = image::content(self.kept());
-        let mut sectors = wanted.chunks(512).zip(content[kept].chunks(512)).zip(0_u64..);
-        if let Some((_, sector)) = sectors.find(|((wanted, found), _)| wanted != found) {
-            return Err(format!("sector {sector} of {} is wrong", self.kept()));
-        }
-        if image::members(&self.after, &content) != found {
+        let site = Site { world, lost };
+        let found = self.found(site, mover)?;
+        let images: Option<Vec<Vec<u8>>> = found.iter().cloned().collect();
+        let content = match images {
+            // Not by the code under test, where that can be.
+            Some(images) => content_of(&self.after, &images),
+            None => self.content(site, mover)?,
+        };
+        self.expect_kept(&content)?;
+        let wanted = image::members(&self.after, &content);
+        if wanted
+            .iter()
+            .zip(&found)
+            .any(|(wanted, found)| found.as_ref().is_some_and(|f| f != wanted))
+        {
             return Err("its parity or a copy is wrong".into());
         }
         world.violations().first().map_or(Ok(()), |violation| Err(violation.clone()))
+    }
+
+    /// What stands in `world` can do without them, and so can what it is to be.
+    fn can_lose(&self, world: &SimWorld, lost: &[u32]) -> bool {
+        let mut mover = mover(world);
+        let Ok((assembly, members, _)) = self.look(Site::whole(world), &mut mover) else {
+            return false;
+        };
+        let seat = |disk: u32| {
+            let path = world.disk(DiskId(disk)).device().path().to_owned();
+            let its = |m: &&Member| members.devices[m.candidate].path() == path && m.is_in_sync();
+            assembly.members.iter().find(its)?.slot
+        };
+        // Who has no slot yet is missed as a disk: there would be none in its place.
+        let Some(gone) = lost.iter().map(|disk| seat(*disk)).collect::<Option<Vec<Slot>>>() else {
+            return false;
+        };
+        // Alone, a member that was filled is one only if it knows that by itself.
+        let knows = |m: &Member| {
+            let own = &members.candidates[m.candidate].superblock;
+            matches!(own.role(), Role::Active(_)) && own.recovery_offset().is_none()
+        };
+        let is_there = |slot: Slot| {
+            let seated = |m: &Member| m.slot == Some(slot) && m.is_in_sync() && knows(m);
+            !gone.contains(&slot) && assembly.members.iter().any(seated)
+        };
+        let now = match &assembly.shapes {
+            Shapes::Whole(shape) => shape.enough(is_there),
+            Shapes::Moving { old, new, .. } => old.enough(is_there) && new.enough(is_there),
+            Shapes::Unknown => false,
+        };
+        now && usize::try_from(self.after.tolerance()).is_ok_and(|most| gone.len() <= most)
     }
 }
 

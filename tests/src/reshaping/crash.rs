@@ -47,10 +47,8 @@ pub trait Subject: fmt::Display + Sync {
         doubtful: &[u32],
     ) -> Result<(), String>;
 
-    /// Whether it can do without these members all the way.
-    fn can_lose(&self, _lost: &[u32]) -> bool {
-        false
-    }
+    /// Whether it can do without these members all the way, from what is left in `world` on.
+    fn can_lose(&self, world: &SimWorld, lost: &[u32]) -> bool;
 
     /// If it is one restripe and nothing else: its bench, for what can be done to a restripe only.
     fn bench(&self) -> Option<&Bench> {
@@ -164,7 +162,7 @@ pub fn one(subject: &dyn Subject, depth: Depth, which: Which, give_up: u64, repo
             if !which.has(number) {
                 continue;
             }
-            let trial = pick(subject, depth, number);
+            let trial = pick(subject, &world, depth, number);
             report.check(
                 || id(&format!(":{number}")),
                 || {
@@ -217,21 +215,21 @@ fn print(world: &SimWorld, subject: &dyn Subject) -> Vec<u32> {
     (0..subject.disks()).map(|disk| crc32c::crc32c(&world.disk(DiskId(disk)).bytes())).collect()
 }
 
-fn pick(subject: &dyn Subject, depth: Depth, number: usize) -> Trial {
+fn pick(subject: &dyn Subject, world: &SimWorld, depth: Depth, number: usize) -> Trial {
     let mut rng = Rng::new(seed(depth, number));
     let members = u64::from(subject.disks() - 1);
     let slot = u32::try_from(rng.below(members)).unwrap_or(0);
     let other = u32::try_from(rng.below(members)).unwrap_or(0);
     let kind = rng.below(40);
     let without = |lost: &[u32], trial| {
-        if subject.can_lose(lost) { trial } else { Trial::Plain }
+        if subject.can_lose(world, lost) { trial } else { Trial::Plain }
     };
     let of_one = match kind {
         0..=3 => return Trial::Twice,
         4..=6 => return without(&[slot], Trial::Lost(vec![slot])),
         7 if slot != other => return without(&[slot, other], Trial::Lost(vec![slot, other])),
-        8 => return without(&[slot], Trial::Stale(slot)),
-        9 => return without(&[slot], Trial::Unreadable(slot)),
+        8 => without(&[slot], Trial::Stale(slot)),
+        9 => without(&[slot], Trial::Unreadable(slot)),
         10..=12 => Trial::Critical(slot),
         13 => Trial::BackupUnreadable,
         14..=16 => Trial::BackupDamaged(rng.pick(&Damage::ALL)),
@@ -314,7 +312,7 @@ fn unreadable(subject: &dyn Subject, world: &SimWorld, slot: u32, at: u64) -> Re
     let result = subject.go_on(world, &mut mover(world), &[]);
     world.clear_faults();
     match result {
-        Err(error) if subject.can_lose(&[slot]) => {
+        Err(error) if subject.can_lose(world, &[slot]) => {
             Err(format!("sector {} cannot be read: {error}", at / 512))
         }
         Ok(()) | Err(_) => finish(subject, world, &[], &[]),
