@@ -9,14 +9,17 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::panic;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::SystemTime;
 
+use tests::binary::{LIMIT, run};
 use tests::corpus::array::Unpacked;
 use tests::corpus::{self, Fixture, Kind};
 use tests::data::{self, Random};
+use tests::members::Members;
 use tests::ours::Ours;
 use tests::pattern::Differs;
-use tests::{parallel, tmp};
+use tests::{parallel, reshape_binary, tmp};
 
 /// Arrays that are damaged in one run, of each kind.
 const TRIALS: u64 = 120;
@@ -320,4 +323,45 @@ fn damaged_array_is_read_rightly_or_not_at_all_for_all() {
 #[test]
 fn damaged_half_moved_array_is_read_or_refused_without_a_panic_for_all() {
     trials(Kind::Reshapes);
+}
+
+/// 64 MiB, all private memory of the command included, which has some of its own.
+const MEMORY: u64 = 64 << 20;
+
+#[test]
+fn examine_needs_little_memory_whatever_sizes_are_claimed() {
+    let members = Members::of("raid5-bitmap-v12");
+    let largest = (u64::MAX >> 1).to_le_bytes();
+    let claims: [(&str, &dyn Fn()); 5] = [
+        ("bits of a bitmap", &|| {
+            members.patch("m0", 8192 + 40, &largest);
+            members.patch("m0", 8192 + 52, &512_u32.to_le_bytes());
+        }),
+        ("room of a bitmap", &|| members.patch("m0", 8192 + 64, &[0xff; 4])),
+        ("sizes", &|| {
+            members.patch_superblock("m0", |block| {
+                block[80..88].copy_from_slice(&largest);
+                block[136..144].copy_from_slice(&largest);
+            });
+        }),
+        ("length of a bad-block log", &|| {
+            members.patch_superblock("m0", |block| {
+                block[186..188].fill(0xff);
+                block[188..192].copy_from_slice(&16_u32.to_le_bytes());
+            });
+        }),
+        ("length of a device", &|| {
+            let file = File::options().write(true).open(members.path("m0")).expect("it is there");
+            file.set_len(8 << 40).expect("sparse");
+        }),
+    ];
+    for (claim, make) in claims {
+        make();
+        let mut shell = Command::new("sh");
+        let script = format!("ulimit -d {} && exec \"$@\"", MEMORY / 1024);
+        shell.args(["-c", &script, "sh"]).arg(reshape_binary());
+        let done = run(shell.args(["examine", "--json", "m0"]).current_dir(members.dir()), LIMIT);
+        assert!([0, 1].contains(&done.code()), "{claim}: {}", done.stderr);
+        assert_eq!(done.json()["schema"], 1, "{claim}");
+    }
 }
