@@ -12,6 +12,10 @@ impl Errno {
     pub const IO: Self = Self(libc::EIO);
     /// No space left on device.
     pub const NO_SPACE: Self = Self(libc::ENOSPC);
+    /// Quota exceeded.
+    pub const QUOTA: Self = Self(libc::EDQUOT);
+    /// File too large: for the file system, or for what the process may write.
+    pub const TOO_LARGE: Self = Self(libc::EFBIG);
     /// Operation not supported.
     pub const NOT_SUPPORTED: Self = Self(libc::EOPNOTSUPP);
     /// Invalid argument.
@@ -27,6 +31,12 @@ impl Errno {
     /// The number, as in `errno.h`.
     pub const fn raw(self) -> i32 {
         self.0
+    }
+
+    /// Whether it says that there is no room for what was written, and not that the device is broken: a full file
+    /// system, or a quota.
+    pub const fn is_no_room(self) -> bool {
+        matches!(self, Self::NO_SPACE | Self::QUOTA | Self::TOO_LARGE)
     }
 
     /// The number of a std error, `EIO` if it has none.

@@ -182,13 +182,28 @@ impl Memory {
         }
         // SAFETY: the range is ours, and to be populated does not change its content.
         match unsafe { madvise(start.cast(), bytes, Advice::LinuxPopulateWrite) } {
-            Ok(()) => true,
+            Ok(()) => {
+                self.map_at_once();
+                true
+            }
             Err(Errno::NOMEM | Errno::FAULT | Errno::HWPOISON) => false,
             Err(_) => {
                 // SAFETY: the range is ours, and nothing else uses it yet.
                 unsafe { start.write_bytes(0, bytes) };
                 true
             }
+        }
+    }
+
+    /// User-mode Linux has now put pages behind all of it, and yet the first touch of each is a fault, of 40 to
+    /// 300 us: it maps them for the process where a fault asks for it, or where the protection changes. So
+    /// that is changed, and changed back. Elsewhere it is two short calls.
+    fn map_at_once(&self) {
+        use rustix::mm::{MprotectFlags, mprotect};
+        for access in [MprotectFlags::READ, MprotectFlags::READ | MprotectFlags::WRITE] {
+            // SAFETY: the range is ours, and nothing uses it yet.
+            let changed = unsafe { mprotect(self.base.as_ptr().cast(), self.bytes, access) };
+            changed.expect("a mapping of our own can be protected as it was made");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Where a file has data and where it has holes.
 
+use std::ops::Range;
+
 use rustix::fs::{SeekFrom, seek};
 
 use super::{Device, DeviceKind, Handle};
@@ -31,11 +33,20 @@ impl Device {
         Extents { device: self, at: offset, end: offset.saturating_add(len) }
     }
 
+    /// The rest of the hole that `offset` lies in, up to the next data or the end: it reads as zeros now, and nothing
+    /// was written there, not even what is in memory only. `None`: data, behind the end, or it cannot be told, as
+    /// on every block device.
+    pub fn hole_at(&self, offset: u64) -> Option<Range<u64>> {
+        let data = self.next_change(offset, Change::Data)?;
+        (data > offset).then_some(offset..data)
+    }
+
     /// The first data at or behind `offset`, or the first hole; `None` if it cannot be told.
     fn next_change(&self, offset: u64, to: Change) -> Option<u64> {
-        let (DeviceKind::File, Handle::Files { cached, .. }) = (self.facts().kind, self.handle())
-        else {
-            return None;
+        let cached = match (self.facts().kind, self.handle()) {
+            (DeviceKind::File, Handle::Files { cached, .. }) => cached,
+            (_, Handle::Simulated { holes, .. }) => return holes.next_change(offset, to),
+            (_, Handle::Files { .. } | Handle::Null) => return None,
         };
         let whence = match to {
             Change::Data => SeekFrom::Data(offset),
@@ -53,10 +64,19 @@ impl Device {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Change {
+/// What is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Data: its first byte, or the end of the device if there is none.
     Data,
+    /// A hole; the end of the device is one.
     Hole,
+}
+
+/// A simulated device that tells its holes.
+pub(crate) trait Holes: std::fmt::Debug + Send + Sync {
+    /// The first byte at or behind `offset` of what is looked for; `None`: that cannot be told.
+    fn next_change(&self, offset: u64, to: Change) -> Option<u64>;
 }
 
 impl Iterator for Extents<'_> {

@@ -3,7 +3,7 @@
 //! A [`Device`] is a cheap handle; clones are the same device. It is opened once, its facts are
 //! found out once ([`Facts`]), and every client may use it.
 
-mod extents;
+pub(crate) mod extents;
 mod open;
 mod sysfs;
 
@@ -111,7 +111,12 @@ pub(crate) enum Handle {
     },
     /// Device `number` of a simulated world.
     #[cfg_attr(not(feature = "sim"), expect(dead_code, reason = "made by the simulator only"))]
-    Simulated { number: u32 },
+    Simulated {
+        /// Which of its disks.
+        number: u32,
+        /// Who tells where it was never written.
+        holes: Box<dyn extents::Holes>,
+    },
     /// Nothing.
     #[cfg_attr(not(feature = "null"), expect(dead_code, reason = "made for the null backend only"))]
     Null,

@@ -484,7 +484,7 @@ impl Backend for SimBackend {
     fn attach(&mut self, slot: Slot, device: &Device) -> Result<(), Errno> {
         let mut state = self.world.state();
         let number = match device.handle() {
-            Handle::Simulated { number } => *number,
+            Handle::Simulated { number, .. } => *number,
             Handle::Files { .. } | Handle::Null => return Err(Errno::BAD_DESCRIPTOR),
         };
         let ours = state.devices.get(number as usize).is_some_and(|own| own.is_same(device));

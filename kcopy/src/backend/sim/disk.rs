@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::rng::Rng;
 use super::store::{Content, Store, to_usize};
+use crate::device::extents::Change;
 use crate::device::{DeviceKind, DirectAlignment, Facts, Identity};
 
 /// Names a disk within its world: they are counted from 0.
@@ -35,6 +36,7 @@ pub struct DiskOptions {
     pub(super) readable: bool,
     pub(super) writable: bool,
     pub(super) content: Content,
+    pub(super) sparse: bool,
     pub(super) latency: Duration,
     pub(super) bytes_per_second: u64,
 }
@@ -56,6 +58,7 @@ impl DiskOptions {
             readable: true,
             writable: true,
             content: Content::Zeros,
+            sparse: false,
             latency: Duration::from_micros(50),
             bytes_per_second: 1 << 30,
         }
@@ -118,6 +121,14 @@ impl DiskOptions {
     #[must_use]
     pub fn content(mut self, content: Content) -> Self {
         self.content = content;
+        self
+    }
+
+    /// Like a sparse file: pages of 4 KiB of zeros to which no write has ended are holes, and
+    /// [`Device::extents`](crate::Device::extents) tells them.
+    #[must_use]
+    pub fn sparse(mut self) -> Self {
+        self.sparse = true;
         self
     }
 
@@ -258,6 +269,18 @@ impl Disk {
 
     pub(super) fn read_durable(&self, offset: u64, out: &mut [u8]) {
         self.durable.read(offset, out);
+    }
+
+    /// Where data or a hole begins, at or behind `offset`; `None`: it has no holes to tell.
+    pub(super) fn next_change(&self, offset: u64, to: Change) -> Option<u64> {
+        if !self.options.sparse || offset >= self.size {
+            return None;
+        }
+        let found = match to {
+            Change::Data => self.current.next_page(offset),
+            Change::Hole => self.current.next_gap(offset),
+        };
+        Some(found?.unwrap_or(self.size).min(self.size))
     }
 
     /// Writes at once and durably: for setting up a test.
@@ -478,6 +501,24 @@ mod tests {
         let seen: Vec<u8> = (0..4).map(|block| durable(&disk, block * 512)).collect();
         assert_eq!(seen, [0, 1, 2, 0]);
         assert_eq!(disk.volatile_blocks(), 0);
+    }
+
+    #[test]
+    fn a_sparse_disk_tells_pages_that_no_write_has_reached() {
+        let mut disk = Disk::new(DiskOptions::new(16384).sparse());
+        let changes = |disk: &Disk, offset| {
+            (disk.next_change(offset, Change::Data), disk.next_change(offset, Change::Hole))
+        };
+        assert_eq!(changes(&disk, 100), (Some(16384), Some(100)));
+        disk.begin_write(0, 4608, Data::Bytes(vec![0; 512].into()));
+        assert_eq!(changes(&disk, 0), (Some(16384), Some(0)), "what is on its way is not there");
+        disk.end_write(0, WriteEnd::Done(512), &mut Rng::new(0));
+        assert_eq!(changes(&disk, 0), (Some(4096), Some(0)), "zeros that were written are data");
+        assert_eq!(changes(&disk, 5000), (Some(5000), Some(8192)));
+        assert_eq!(changes(&disk, 16384), (None, None), "behind the end nothing reads as zeros");
+        disk.crash(|| false);
+        assert_eq!(changes(&disk, 0), (Some(16384), Some(0)));
+        assert_eq!(Disk::new(DiskOptions::new(4096)).next_change(0, Change::Data), None);
     }
 
     #[test]

@@ -61,7 +61,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 mod backend;
@@ -87,6 +87,7 @@ use faults::Target;
 use store::to_usize;
 use trace::Trace;
 
+use crate::device::extents::{Change, Holes};
 use crate::device::{Device, Handle};
 use crate::mem::{Pages, SharedPages};
 use crate::units::Time;
@@ -169,8 +170,9 @@ struct State {
 }
 
 impl State {
-    fn new(seed: u64, disks: Vec<Disk>) -> Self {
-        let devices = disks.iter().zip(0..).map(|(disk, number)| device(disk, number)).collect();
+    fn new(seed: u64, disks: Vec<Disk>, world: &Weak<Mutex<Self>>) -> Self {
+        let devices = disks.iter().zip(0..);
+        let devices = devices.map(|(disk, number)| device(disk, number, world.clone())).collect();
         Self {
             rng: Rng::new(seed),
             // One second on, so that "long ago" is a time, too.
@@ -200,11 +202,28 @@ impl State {
     }
 }
 
-fn device(disk: &Disk, number: u32) -> Device {
+fn device(disk: &Disk, number: u32, world: Weak<Mutex<State>>) -> Device {
     /// Identities of simulated disks, apart from those of other devices within the process.
     static NEXT: AtomicU64 = AtomicU64::new(1 << 63);
     let facts = disk.options.facts(NEXT.fetch_add(1, Ordering::Relaxed));
-    Device::from_parts(PathBuf::from(format!("sim{number}")), facts, Handle::Simulated { number })
+    let holes = Box::new(Oracle { world, number: DiskId(number) });
+    let handle = Handle::Simulated { number, holes };
+    Device::from_parts(PathBuf::from(format!("sim{number}")), facts, handle)
+}
+
+/// Tells where a disk was never written.
+#[derive(Debug)]
+struct Oracle {
+    world: Weak<Mutex<State>>,
+    number: DiskId,
+}
+
+impl Holes for Oracle {
+    fn next_change(&self, offset: u64, to: Change) -> Option<u64> {
+        let world = self.world.upgrade()?;
+        let mut state = world.lock().unwrap_or_else(PoisonError::into_inner);
+        state.disk(self.number).next_change(offset, to)
+    }
 }
 
 /// Disks, a clock, and everything that may happen to them. Clones are the same world.
@@ -221,7 +240,7 @@ impl SimWorld {
     }
 
     fn with_disks(seed: u64, disks: Vec<Disk>) -> Self {
-        Self { seed, state: Arc::new(Mutex::new(State::new(seed, disks))) }
+        Self { seed, state: Arc::new_cyclic(|state| Mutex::new(State::new(seed, disks, state))) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -242,7 +261,7 @@ impl SimWorld {
         let mut state = self.state();
         let number = u32::try_from(state.disks.len()).expect("fewer than 2^32 disks");
         let disk = Disk::new(options);
-        let device = device(&disk, number);
+        let device = device(&disk, number, Arc::downgrade(&self.state));
         state.disks.push(disk);
         state.devices.push(device);
         drop(state);

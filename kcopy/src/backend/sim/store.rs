@@ -111,6 +111,25 @@ impl Store {
         }
     }
 
+    /// The first byte at or behind `offset` that was written, in whole pages; `None`: bytes that never were
+    /// are no zeros.
+    pub(super) fn next_page(&self, offset: u64) -> Option<Option<u64>> {
+        let first = self.pages.range(offset / PAGE..).next();
+        (self.base == Content::Zeros).then(|| first.map(|(page, _)| (page * PAGE).max(offset)))
+    }
+
+    /// The first byte at or behind `offset` that was not.
+    pub(super) fn next_gap(&self, offset: u64) -> Option<Option<u64>> {
+        let mut gap = offset / PAGE;
+        for (page, _) in self.pages.range(gap..) {
+            if *page != gap {
+                break;
+            }
+            gap += 1;
+        }
+        (self.base == Content::Zeros).then(|| Some((gap * PAGE).max(offset)))
+    }
+
     fn page(&mut self, page: u64) -> &mut Page {
         let base = self.base;
         let slot = self.pages.entry(page).or_insert_with(|| {
