@@ -116,18 +116,22 @@ def _checkpoints(run, amount):
 
 
 def linear(setting):
-    """RAID5 from 4 to 5 members, sparse, from 64 MiB a member up."""
+    """RAID5 from 4 to 5 members, sparse, from 64 MiB a member up; 1 MiB of each 64 MiB of the array is content."""
     grow = KINDS[0]
     size = 64
     while size <= setting.options.largest and setting.budget.left() > 0:
         members = Sparse(setting, grow.after[1])
         members.make(size)
+        members.fill(size)
+        before = members.allocated()
 
         def ours():
             run = Run(command(members, grow, setting.options.more), limit=280)
             if run.complaint():
                 raise SystemExit(f"arrays: linear: {run.complaint()}")
             remarks.update(_checkpoints(run, size * 3 * MIB))
+            remarks["ms per GiB of a member"] = round(run.wall * 1e3 * 1024 / size)
+            remarks["MiB allocated"] = f"{before} before, {members.allocated()} after"
             return run.wall
         remarks = {}
         case = Case(f"linear-{size} {setting.place}", f"RAID5 from 4 to 5 sparse members of "
@@ -138,7 +142,7 @@ def linear(setting):
 
 
 class Sparse:
-    """Members without content: files with holes."""
+    """Members with little content: files with holes."""
 
     def __init__(self, setting, count):
         self.reshape = setting.reshape
@@ -153,6 +157,30 @@ class Sparse:
               *self.devices[:4]])
         with open(self.devices[4], "wb") as file:
             file.truncate((mebibytes + 264) * MIB)
+
+    def fill(self, mebibytes):
+        """Whole stripes, 1.1 MiB of every 64, where RAID5 of four members with chunks of 64 KiB has them."""
+        chunk, data, start = 64 << 10, 3, 256 * MIB
+        blocks = [os.urandom(chunk) for _ in range(data)]
+        parity = 0
+        for block in blocks:
+            parity ^= int.from_bytes(block, "little")
+        blocks.append(parity.to_bytes(chunk, "little"))
+        files = [os.open(device, os.O_WRONLY) for device in self.devices[:data + 1]]
+        for at in range(0, mebibytes * data * MIB, 64 * MIB):
+            first = at // (data * chunk)
+            for stripe in range(first, min(first + 6, mebibytes * MIB // chunk)):
+                of_parity = data - stripe % (data + 1)
+                for index, block in enumerate(blocks):
+                    slot = (of_parity + 1 + index) % (data + 1)
+                    os.pwrite(files[slot], block, start + stripe * chunk)
+        for file in files:
+            os.fsync(file)
+            os.close(file)
+
+    def allocated(self):
+        """Mebibytes that all members take."""
+        return sum(os.stat(device).st_blocks for device in self.devices) // 2048
 
     def path(self, name):
         return os.path.join(self.directory, name)

@@ -78,6 +78,12 @@ pub enum MoveError {
         /// What happened, and at which sector of the device.
         fault: Fault,
     },
+    /// The memory for what is moved is not to be had.
+    #[error("no memory for {bytes} bytes of what is moved")]
+    NoMemory {
+        /// Bytes asked for.
+        bytes: usize,
+    },
     /// A file cannot be made as long as it has to be.
     #[error("cannot make {} longer: {error}", path.display())]
     Extend {

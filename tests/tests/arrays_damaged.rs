@@ -89,6 +89,11 @@ impl Trial<'_> {
         usize::try_from(self.random.below(bound)).expect("small")
     }
 
+    /// A path in the folder that no step before has used; members also go, their number is no name.
+    fn new_path(&self, kind: &str) -> PathBuf {
+        self.folder.join(format!("{kind}{}", self.done.len()))
+    }
+
     /// A member, and its size.
     fn any(&mut self) -> (PathBuf, u64) {
         let number = self.number(self.members.len());
@@ -148,7 +153,7 @@ impl Trial<'_> {
                 });
             }
             Damage::Copy => {
-                let copy = self.folder.join(format!("copy{}", self.members.len()));
+                let copy = self.new_path("copy");
                 let _bytes = fs::copy(path, &copy).expect("room");
                 self.members.push(copy);
             }
@@ -173,7 +178,7 @@ impl Trial<'_> {
     fn mix(&mut self) {
         let all = corpus::all(Kind::Arrays);
         let other = &all[self.number(all.len())];
-        let folder = self.folder.join(format!("other{}", self.members.len()));
+        let folder = self.new_path("other");
         fs::create_dir(&folder).expect("a new folder");
         let others = other.unpack_into(&folder);
         let number = self.number(others.len());

@@ -3,7 +3,7 @@
 
 use tests::reshaping::case::{Case, all};
 use tests::reshaping::crash::STATES;
-use tests::reshaping::{backups, failing, mutants, suite};
+use tests::reshaping::{backups, failing, mutants, striking, suite};
 
 /// Every so many of the cases.
 fn some(step: usize) -> Vec<Case> {
@@ -108,12 +108,32 @@ fn a_write_or_flush_that_fails_on_the_way_is_told_and_loses_nothing() {
 }
 
 #[test]
-fn a_failed_flush_that_is_ignored_loses_something() {
-    failing::without_the_rule().expect_clean();
+fn a_disk_that_fails_at_any_moment_of_any_command_loses_nothing() {
+    let report = suite::strikes(5, 0..suite::SHORT.strikes);
+    report.expect_clean();
+    for (count, least) in [(striking::WITHOUT, 150), (striking::STOPPED, 60)] {
+        assert!(report.counted(count) >= least, "{count}: {}", report.counted(count));
+    }
+}
+
+/// In a window of many pieces the others got nothing behind the place where the first one failed.
+#[test]
+fn whoever_is_left_has_all_of_the_window_in_which_a_member_failed() {
+    for strike in ["40:3", "40:7", "232:9"] {
+        suite::replay(&format!("strike:reshape:{strike}")).expect("a strike").expect_clean();
+    }
+}
+
+#[test]
+fn a_failed_flush_that_is_ignored_or_a_full_member_that_leaves_is_noticed() {
+    let report = failing::without_the_rules();
+    report.expect_clean();
+    assert_eq!(report.counted("rules of reshapes taken away"), 2);
 }
 
 #[test]
 fn names_of_states_lead_back_to_them() {
+    assert!(suite::describe("strike:chain:3:7").is_some_and(|text| text.starts_with("chain 3")));
     for (id, name) in [("reshape:3:0.0.0:7", "case 3"), ("chain:3:0.0.0:7", "chain 3")] {
         assert!(suite::describe(id).is_some_and(|text| text.starts_with(name)));
         let report = suite::replay(id).expect(id);

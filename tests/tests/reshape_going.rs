@@ -68,6 +68,24 @@ fn status(dir: &Path) -> serde_json::Value {
 }
 
 #[test]
+fn growth_tells_its_steps_and_positions_to_who_asks() {
+    let work = tmp::on_disk();
+    array(work.path());
+    let quiet =
+        reshape(work.path(), &["grow", "--yes", "m0", "m1", "m2", "-c", "128"]).expect_code(0);
+    assert!(!quiet.stderr.contains("INFO"), "{}", quiet.stderr);
+    let told = reshape(work.path(), &[&GROW[..], &["--yes", "-vv"]].concat()).expect_code(0).stderr;
+    let lines = [
+        "members read members=3",
+        "disks become spares step=1 of=2",
+        "content is moved step=2 of=2",
+    ];
+    for line in [&lines[..], &["position recorded", "begins action=Finish"]].concat() {
+        assert!(told.contains(line), "{line} is missing in: {told}");
+    }
+}
+
+#[test]
 fn killed_growth_is_finished() {
     let dir = tmp::on_disk();
     let bytes = array(dir.path());
@@ -184,6 +202,24 @@ fn growth_is_checked_before_and_proved_after() {
     assert_eq!((said["schema"].as_u64(), said["finished"].as_bool()), (Some(1), Some(true)));
     assert_eq!(said["sha256"].as_str().map(str::len), Some(64));
     expect_content(dir.path(), &ALL, &bytes);
+}
+
+#[test]
+fn reshape_needs_no_more_memory_than_its_pool_and_its_own() {
+    let dir = tmp::on_disk();
+    let bytes = array(dir.path());
+    let before = bytes_of(&paths(dir.path(), &ALL));
+    let saved = ["-c", "128", "--backup-file", "backup"];
+    let grow = [&["grow", "m0", "m1", "m2", "--yes"], &saved[..]].concat();
+    let refused = reshape(dir.path(), &[&grow[..], &["--pool", "256KiB"]].concat()).expect_code(2);
+    assert!(refused.stderr.contains("give 512 KiB at least"), "{}", refused.stderr);
+    assert!(bytes_of(&paths(dir.path(), &ALL)) == before, "a refusal has written");
+    // All private memory that can be written: the pool of 8 MiB, and 8 MiB.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -d 16384 && exec \"$@\"", "sh"]).arg(reshape_binary());
+    let limited = shell.args(grow).args(["--pool", "8MiB"]).current_dir(dir.path());
+    run(limited, LIMIT).expect_code(0);
+    expect_content(dir.path(), &["m0", "m1", "m2"], &bytes);
 }
 
 #[test]

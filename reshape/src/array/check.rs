@@ -12,6 +12,7 @@ use std::sync::Arc;
 use kcopy::{Extent, Job, Sectors};
 use smallvec::SmallVec;
 
+use super::holes::Holes;
 use super::rows::{Mismatch, Same, Span, Verify};
 use super::{Array, ArrayError, Map, View};
 use crate::geometry::{Geometry, Place};
@@ -74,11 +75,26 @@ struct Piece {
     base: u64,
 }
 
+impl Piece {
+    /// `sectors` of it from `at` on.
+    fn part(&self, at: u64, sectors: u64) -> Self {
+        let shifted = |place: &Place| {
+            let sector = MemberSector::new(place.sector.get() + at);
+            Place { sector, ..*place }
+        };
+        let places = self.places.iter().map(shifted).collect();
+        Self { places, sectors, base: self.base + at }
+    }
+}
+
 struct Scrub<'a> {
     mover: &'a mut Mover,
     view: &'a View,
     flights: slab::Slab<(Piece, Probe)>,
     again: VecDeque<Piece>,
+    /// What of a piece is not holes of all members.
+    parts: VecDeque<Piece>,
+    holes: Holes,
     report: CheckReport,
     found: Vec<Mismatch>,
 }
@@ -104,6 +120,8 @@ impl Array {
             view,
             flights: slab::Slab::new(),
             again: VecDeque::new(),
+            parts: VecDeque::new(),
+            holes: Holes::default(),
             report: CheckReport::default(),
             found: Vec::new(),
         };
@@ -156,7 +174,14 @@ impl Scrub<'_> {
         let mut pieces = pieces(self.view.geometry());
         loop {
             while self.flights.len() < limit {
-                let Some(piece) = self.again.pop_front().or_else(|| pieces.next()) else { break };
+                let Some(piece) = self.again.pop_front().or_else(|| self.parts.pop_front()) else {
+                    let Some(whole) = pieces.next() else { break };
+                    done += self.leave_holes_out(&whole) * kcopy::SECTOR_SIZE;
+                    if self.parts.is_empty() && !moved(done) {
+                        return Err(MoveError::Cancelled.into());
+                    }
+                    continue;
+                };
                 self.begin(&piece)?;
             }
             if self.flights.is_empty() && self.again.is_empty() {
@@ -169,18 +194,30 @@ impl Scrub<'_> {
         }
     }
 
+    /// What is to be read of a piece: not what all members have holes in, for zeros agree. Returns the sectors that
+    /// are left out.
+    fn leave_holes_out(&mut self, piece: &Piece) -> u64 {
+        let (extents, _) = self.there(piece);
+        let sector = |bytes: u64| bytes / kcopy::SECTOR_SIZE;
+        for part in self.holes.data_in(&extents) {
+            self.parts.push_back(piece.part(sector(part.start), sector(part.end - part.start)));
+        }
+        piece.sectors - self.parts.iter().map(|part| part.sectors).sum::<u64>().min(piece.sectors)
+    }
+
+    /// Where a piece lies on the members that are there.
+    fn there(&self, piece: &Piece) -> (SmallVec<[Extent; 16]>, SmallVec<[Slot; 16]>) {
+        let len = Sectors::new(piece.sectors);
+        let extent = |place: &Place| {
+            let leg = self.view.leg(place.slot).filter(|leg| leg.is_good(place.sector, len))?;
+            Some((leg.extent(place.sector, len)?, place.slot))
+        };
+        piece.places.iter().filter_map(extent).unzip()
+    }
+
     /// Reads a piece from every member that is there.
     fn begin(&mut self, piece: &Piece) -> Result<(), ArrayError> {
-        let len = Sectors::new(piece.sectors);
-        let mut extents: SmallVec<[Extent; 16]> = SmallVec::new();
-        let mut slots: SmallVec<[Slot; 16]> = SmallVec::new();
-        for place in &piece.places {
-            let leg = self.view.leg(place.slot).filter(|leg| leg.is_good(place.sector, len));
-            if let Some(extent) = leg.and_then(|leg| leg.extent(place.sector, len)) {
-                extents.push(extent);
-                slots.push(place.slot);
-            }
-        }
+        let (extents, slots) = self.there(piece);
         let geometry = self.view.geometry();
         let start = piece.base * kcopy::SECTOR_SIZE;
         let probe = match geometry.stripes() {
@@ -240,14 +277,8 @@ impl Scrub<'_> {
         if piece.sectors > 8 {
             let first = (piece.sectors / 2).next_multiple_of(8);
             for (at, sectors) in [(0, first), (first, piece.sectors - first)] {
-                let shifted = |place: &Place| {
-                    let sector = MemberSector::new(place.sector.get() + at);
-                    Place { sector, ..*place }
-                };
-                let places = piece.places.iter().map(shifted).collect();
-                let half = Piece { places, sectors, base: piece.base + at };
                 if sectors > 0 {
-                    self.again.push_back(half);
+                    self.again.push_back(piece.part(at, sectors));
                 }
             }
             return;

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::io;
 use std::path::PathBuf;
 
-use kcopy::{Device, Sector, Sectors};
+use kcopy::{Device, Errno, Fault, FaultKind, Sector, Sectors};
 
-use super::BadRange;
+use super::{BadRange, FailedMember};
 use crate::assemble::Candidate;
 use crate::metadata::{
     Area, BackupHeader, Bitmap, ExamineError, Examined, Member as FoundMember, ReadAt,
@@ -104,18 +104,44 @@ impl Members {
     ///
     /// The first device that is no member.
     pub fn read(mover: &mut Mover, devices: Vec<Device>) -> Result<Self, NoMember> {
+        let (members, unreadable) = Self::read_readable(mover, devices)?;
+        unreadable.into_iter().next().map_or(Ok(members), |(_, why)| Err(why))
+    }
+
+    /// The same of devices that were members a moment ago: those that cannot be read any more are left out. Gives them,
+    /// with what to say about each.
+    ///
+    /// # Errors
+    ///
+    /// The first device that can be read and is no member.
+    pub fn read_readable(
+        mover: &mut Mover,
+        devices: Vec<Device>,
+    ) -> Result<(Self, Vec<(FailedMember, NoMember)>), NoMember> {
         let examined: Vec<Examined> =
             devices.iter().map(|device| examine(&DeviceReader::new(mover, device))).collect();
         let common = common(&examined);
         let mut members = Self {
-            devices,
+            devices: Vec::new(),
             candidates: Vec::new(),
             bad: Vec::new(),
             bitmaps: Vec::new(),
             backups: Vec::new(),
         };
-        for (device, examined) in members.devices.iter().zip(&examined) {
-            let found = pick(device, examined, common)?;
+        let mut unreadable = Vec::new();
+        for (device, examined) in devices.into_iter().zip(&examined) {
+            let found = match pick(&device, examined, common) {
+                Err(NoMember::Unreadable {
+                    path,
+                    error: error @ ExamineError::Read { at, .. },
+                }) => {
+                    let fault = Fault { kind: FaultKind::Device, errno: Errno::IO, sector: at };
+                    let failed = FailedMember { slot: None, path: path.clone(), fault };
+                    unreadable.push((failed, NoMember::Unreadable { path, error }));
+                    continue;
+                }
+                found => found?,
+            };
             let bad = found.bad_blocks.iter().flatten().flatten();
             members.bad.push(bad.map(bad_range).collect());
             members.bitmaps.push(found.bitmap.clone());
@@ -125,8 +151,9 @@ impl Members {
                 size: examined.size,
                 superblock: found.superblock.clone(),
             });
+            members.devices.push(device);
         }
-        Ok(members)
+        Ok((members, unreadable))
     }
 }
 

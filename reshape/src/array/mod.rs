@@ -12,6 +12,7 @@
 //! | `check`, `rows` | scrubbing and mending |
 //! | `rebuild` | a new member for an empty slot |
 //! | `session` | an array that is changed: dirty before, clean after |
+//! | `leaving` | members that cannot be written or flushed |
 //! | `members` | opened devices, examined |
 //! | `create` | a new array |
 //! | `bitmap` | internal bitmaps: how large, and what of them is believed |
@@ -28,7 +29,9 @@ pub mod change;
 mod check;
 mod component;
 pub mod create;
+mod holes;
 mod join;
+pub(crate) mod leaving;
 mod members;
 mod read;
 mod rebuild;
@@ -50,6 +53,8 @@ use crate::units::ArraySector;
 
 pub use backup::{Age, Backup, NoBackup, is_absent};
 pub use check::{CheckReport, Mend, Wrong};
+pub(crate) use holes::{Holes, may_have_holes};
+pub use leaving::FailedMember;
 pub use members::{DeviceReader, Members, NoMember};
 pub use read::{ReadReport, Taken, Target};
 pub use record::{Entry, Record, RecordError, Unwritten};
@@ -161,11 +166,30 @@ pub enum ArrayError {
     },
     /// More members failed than the array can lose.
     #[error(
-        "members failed while they were written: slots {slots:?}; the array is lost without them"
+        "members failed while they were written: {}; without them the array is lost",
+        leaving::listed(members)
     )]
     TooManyFailed {
+        /// Which, in the order in which they failed.
+        members: Vec<FailedMember>,
+    },
+    /// A device that was to become a member failed: it is none.
+    #[error(
+        "{}, which was to become a member, failed: {}; the array is without it",
+        failed.path.display(),
+        failed.fault
+    )]
+    Newcomer {
         /// Which.
-        slots: Vec<crate::units::Slot>,
+        failed: FailedMember,
+    },
+    /// There is no room where a member lies: a full file system, or a quota. The member stays.
+    #[error("there is no room left where {} lies: {fault}", path.display())]
+    NoRoom {
+        /// The member.
+        path: std::path::PathBuf,
+        /// What happened.
+        fault: kcopy::Fault,
     },
     /// A map that contradicts itself: a bug.
     #[error("the array's map contradicts itself; please report this")]

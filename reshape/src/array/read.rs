@@ -10,6 +10,7 @@ use std::sync::Arc;
 use kcopy::{Device, Extent, Job, Outcome, Sectors};
 use smallvec::SmallVec;
 
+use super::holes::Holes;
 use super::join::{self, Joined, Place, Planned};
 use super::solve::{Deliver, Solve};
 use super::steps::{Row, Step, steps};
@@ -109,6 +110,7 @@ struct Reader<'a> {
     first: u64,
     flights: slab::Slab<Flight>,
     again: VecDeque<Task>,
+    holes: Holes,
     report: ReadReport,
 }
 
@@ -192,6 +194,21 @@ fn tidy(ranges: &mut Vec<Range>) {
     *ranges = joined;
 }
 
+/// Where a step reads; `None`: nowhere.
+fn sources(view: &View, step: &Step) -> Option<SmallVec<[Extent; 16]>> {
+    match step {
+        Step::Copy { range, from } => {
+            let extent = view.leg(from.slot)?.extent(from.sector, range.sectors)?;
+            Some(SmallVec::from_iter([extent]))
+        }
+        Step::Stripe(row) => {
+            let extent = |slot: Slot| view.leg(slot)?.extent(row.start, row.sectors);
+            row.known.iter().map(|(slot, _)| extent(*slot)).collect()
+        }
+        Step::Lost { .. } => None,
+    }
+}
+
 impl<'a> Reader<'a> {
     fn new(mover: &'a mut Mover, moved: &'a mut dyn FnMut(u64) -> bool) -> Self {
         Self {
@@ -202,6 +219,7 @@ impl<'a> Reader<'a> {
             first: 0,
             flights: slab::Slab::new(),
             again: VecDeque::new(),
+            holes: Holes::default(),
             report: ReadReport::default(),
         }
     }
@@ -293,6 +311,9 @@ impl Reader<'_> {
             let nobody = HashSet::new();
             for step in steps(view, part, &nobody) {
                 self.make_room(array)?;
+                if self.is_there(view, &step, number)? {
+                    continue;
+                }
                 self.begin(view, step, HashSet::new(), number)?;
             }
             return Ok(());
@@ -315,6 +336,30 @@ impl Reader<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a step would read holes, and write zeros into a hole of the target: then there is nothing to do.
+    fn is_there(&mut self, view: &View, step: &Step, number: u64) -> Result<bool, ArrayError> {
+        let window = self.window(number)?;
+        let Target::Device { device, offset } = &window.target else { return Ok(false) };
+        let target = |range: &Range| {
+            let at = offset + window.byte(range.start);
+            Extent::new(device, at, range.sectors.get() * kcopy::SECTOR_SIZE)
+        };
+        let ranges = step.ranges();
+        let targets: SmallVec<[Extent; 16]> = ranges.iter().map(target).collect();
+        let there = sources(view, step).is_some_and(|sources| {
+            sources.iter().chain(&targets).all(|extent| self.holes.is_hole(extent))
+        });
+        if there {
+            let sectors: u64 = ranges.iter().map(|range| range.sectors.get()).sum();
+            self.settle(number, sectors);
+            self.done += sectors * kcopy::SECTOR_SIZE;
+            if !(self.moved)(self.done) {
+                return Err(MoveError::Cancelled.into());
+            }
+        }
+        Ok(there)
     }
 
     fn make_room(&mut self, array: &Array) -> Result<(), ArrayError> {

@@ -10,14 +10,20 @@
 //!
 //! In 0.90 there is no "good up to": the newcomer is a spare until step 4, and begins anew after a
 //! crash.
+//!
+//! A newcomer that fails leaves its slot empty again, durably.
 
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
-use kcopy::{Extent, Job, Sectors};
+use kcopy::{Device, Extent, Job, Sectors};
 use smallvec::SmallVec;
 
+use super::holes::Holes;
+use super::leaving::FailedMember;
 use super::rows::{Regenerate, Span};
-use super::session::{Newcomer, set_failed};
+use super::session::{Joining, Newcomer, set_failed};
 use super::{Array, ArrayError, Entry, Leg, Map, Session, View};
 use crate::geometry::{Geometry, On, Place};
 use crate::metadata::{Features, Role, Superblock, Timestamp, Version};
@@ -54,6 +60,7 @@ impl Session {
             return Err(ArrayError::SlotTaken { slot });
         }
         let component = view.geometry().component();
+        self.joining = None;
         self.give_up(mover, now, slot, newcomer)?;
         let number = match self.record.entries().iter().find(|e| e.device.is_same(&newcomer.device))
         {
@@ -61,10 +68,11 @@ impl Session {
             Some(entry) => entry.superblock.dev_number(),
             None => {
                 let number = self.free_number_for(slot)?;
-                self.enlist(mover, number, newcomer, component)?;
+                self.enlist(mover, now, (number, None), newcomer, component)?;
                 number
             }
         };
+        self.joins(number, &newcomer.device, None);
         let device = newcomer.device.clone();
         let data_offset = self.superblock_of(number)?.data_offset();
         self.announce(mover, now, number, slot)?;
@@ -94,8 +102,8 @@ impl Session {
             Version::V0 => self.number_behind(),
             Version::V1(_) => self.record.free_number()?,
         };
-        self.enlist(mover, number, newcomer, component)?;
-        self.record.commit(mover, now, |superblock| {
+        self.enlist(mover, now, (number, None), newcomer, component)?;
+        self.commit(mover, now, |superblock| {
             if let Superblock::V1(superblock) = superblock
                 && superblock.max_dev() <= number
             {
@@ -109,6 +117,7 @@ impl Session {
                 Superblock::V0(_) | Superblock::V1(_) => Ok(()),
             }
         })?;
+        self.joining = None;
         Ok(())
     }
 
@@ -125,7 +134,16 @@ impl Session {
         moved: &mut dyn FnMut(u64) -> bool,
     ) -> Result<(), ArrayError> {
         let number = self.record.number_in(slot).ok_or(ArrayError::Inconsistent)?;
+        let entry = self.record.entry(number).ok_or(ArrayError::Inconsistent)?;
+        let device = entry.device.clone();
+        self.joins(number, &device, None);
         self.fill(mover, now, number, slot, moved)
+    }
+
+    /// From here on a device is about to become a member: see [`Joining`].
+    fn joins(&mut self, number: u32, device: &Device, appended_to: Option<u32>) {
+        let path = device.path().to_owned();
+        self.joining = Some(Joining { number, path, appended_to });
     }
 
     fn superblock_of(&self, number: u32) -> Result<&Superblock, ArrayError> {
@@ -165,7 +183,7 @@ impl Session {
         let taken = role == Some(Role::Active(slot));
         if taken && fits && self.assembly.version == Version::V0 {
             let number = slot.get();
-            self.record.commit(mover, now, |superblock| set_failed(superblock, number, slot))?;
+            self.commit(mover, now, |superblock| set_failed(superblock, number, slot))?;
         }
         Ok(())
     }
@@ -219,11 +237,13 @@ impl Session {
         Ok(superblock)
     }
 
-    /// Gives a device a superblock of the array, in memory, and makes the device fit for it.
+    /// Gives a device a superblock of the array, in memory, and makes the device fit for it. It has the slots of the
+    /// array before, too, if it is appended.
     pub(super) fn enlist(
         &mut self,
         mover: &mut Mover,
-        number: u32,
+        now: Timestamp,
+        (number, appended_to): (u32, Option<u32>),
         newcomer: &Newcomer,
         component: Sectors,
     ) -> Result<(), ArrayError> {
@@ -239,8 +259,8 @@ impl Session {
         }
         let bitmap = self.record.entries().first().and_then(|entry| entry.bitmap.clone());
         self.record.add(Entry { device: newcomer.device.clone(), superblock, bitmap });
-        self.record.write_bitmaps(mover)?;
-        Ok(())
+        self.joins(number, &newcomer.device, appended_to);
+        self.write_bitmaps(mover, now)
     }
 
     /// Records that `number` has the slot and is good up to nothing.
@@ -251,7 +271,7 @@ impl Session {
         number: u32,
         slot: Slot,
     ) -> Result<(), ArrayError> {
-        self.record.commit(mover, now, |superblock| match superblock {
+        self.commit(mover, now, |superblock| match superblock {
             Superblock::V0(superblock) => {
                 superblock.set_role(number, Role::Spare)?;
                 if superblock.this_disk().number == number {
@@ -269,8 +289,7 @@ impl Session {
                 }
                 Ok(())
             }
-        })?;
-        Ok(())
+        })
     }
 
     /// Computes the member's content from where it is good, and records it.
@@ -290,12 +309,13 @@ impl Session {
         while at < end {
             let to = end.min(at + RECORD_EVERY);
             let mut so_far = |bytes: u64| moved((at - start) * kcopy::SECTOR_SIZE + bytes);
-            self.array.regenerate(mover, slot, at, to, &mut so_far)?;
-            mover.flush(&[&device])?;
+            let written = self.array.regenerate(mover, slot, at, to, &mut so_far);
+            let durable = written.and_then(|()| Ok(mover.flush(&[&device])?));
+            self.filled(mover, now, (slot, &device), durable)?;
             at = to;
             let good = MemberSector::new(at);
             if at < end && self.assembly.version != Version::V0 {
-                self.record.commit(mover, now, |superblock| {
+                self.commit(mover, now, |superblock| {
                     if let Superblock::V1(superblock) = superblock
                         && superblock.dev_number() == number
                     {
@@ -305,7 +325,7 @@ impl Session {
                 })?;
             }
         }
-        self.record.commit(mover, now, |superblock| match superblock {
+        self.commit(mover, now, |superblock| match superblock {
             Superblock::V0(superblock) => {
                 superblock.set_role(number, Role::Active(slot))?;
                 if superblock.this_disk().number == number {
@@ -321,7 +341,24 @@ impl Session {
             }
         })?;
         self.array.finish_member(slot);
+        self.joining = None;
         Ok(())
+    }
+
+    /// How writing a newcomer ended; one that failed leaves its slot.
+    fn filled(
+        &mut self,
+        mover: &mut Mover,
+        now: Timestamp,
+        (slot, device): (Slot, &Device),
+        ended: Result<(), ArrayError>,
+    ) -> Result<(), ArrayError> {
+        match ended {
+            Err(ArrayError::Move(MoveError::Write { path, fault })) if path == device.path() => {
+                self.leave(mover, now, vec![FailedMember { slot: Some(slot), path, fault }])
+            }
+            ended => ended,
+        }
     }
 }
 
@@ -359,10 +396,24 @@ impl Array {
         let mut runs = runs(view.geometry(), slot, from, to);
         let limit = if view.geometry().mirrors().is_some() { IN_FLIGHT * 64 } else { IN_FLIGHT };
         let (mut flights, mut done) = (slab::Slab::new(), 0);
+        let (mut holes, mut parts) = (Holes::default(), VecDeque::new());
         let mut failure: Option<ArrayError> = None;
         loop {
             while flights.len() < limit && failure.is_none() {
-                let Some((start, sectors)) = runs.next() else { break };
+                let Some((start, sectors)) = parts.pop_front() else {
+                    let Some(run) = runs.next() else { break };
+                    // Where all others have holes it is zeros, and so is a hole of its own.
+                    match ends(view, slot, run) {
+                        Ok(ends) => parts.extend(ends.data(&mut holes, run)),
+                        Err(error) => failure = Some(error),
+                    }
+                    let left: u64 = parts.iter().map(|(_, sectors)| sectors).sum();
+                    done += (run.1 - left) * kcopy::SECTOR_SIZE;
+                    if left == 0 && failure.is_none() && !moved(done) {
+                        failure = Some(MoveError::Cancelled.into());
+                    }
+                    continue;
+                };
                 let key = flights.insert(sectors);
                 let submitted = job(view, slot, start, sectors)
                     .and_then(|job| Ok(mover.submit(job, u64::try_from(key).unwrap_or(0))?));
@@ -409,38 +460,75 @@ fn runs(
     Box::new(runs.filter(used))
 }
 
-/// The job that computes one run.
-fn job(view: &View, slot: Slot, start: MemberSector, sectors: u64) -> Result<Job, ArrayError> {
+/// What the job of a run reads and writes.
+struct Ends {
+    /// With the members that they are on; for copies there is one.
+    sources: SmallVec<[(Slot, Extent); 16]>,
+    target: Extent,
+    /// How many sources it takes: with fewer, nothing can be said about what is computed.
+    needed: usize,
+}
+
+impl Ends {
+    /// What of a run is to be computed: not what all have holes in.
+    fn data(&self, holes: &mut Holes, run: (MemberSector, u64)) -> Vec<(MemberSector, u64)> {
+        if self.sources.len() < self.needed {
+            return vec![run];
+        }
+        let sources = self.sources.iter().map(|(_, extent)| extent);
+        let extents: SmallVec<[Extent; 16]> = sources.chain([&self.target]).cloned().collect();
+        let sector = |bytes: u64| bytes / kcopy::SECTOR_SIZE;
+        let part = |part: Range<u64>| {
+            let start = MemberSector::new(run.0.get() + sector(part.start));
+            (start, sector(part.end - part.start))
+        };
+        holes.data_in(&extents).into_iter().map(part).collect()
+    }
+}
+
+fn ends(
+    view: &View,
+    slot: Slot,
+    (start, sectors): (MemberSector, u64),
+) -> Result<Ends, ArrayError> {
     let len = Sectors::new(sectors);
     let target = view.leg(slot).and_then(|leg| leg.extent(start, len));
     let target = target.ok_or(ArrayError::Inconsistent)?;
     let geometry = view.geometry();
-    let Some(stripes) = geometry.stripes() else {
-        let On::Data(sector) = geometry.on(slot, start) else {
-            return Err(ArrayError::Inconsistent);
-        };
-        let at = geometry.at(sector).ok_or(ArrayError::Inconsistent)?;
-        let other =
-            |place: &&Place| place.slot != slot && view.is_good(place.slot, place.sector, len);
-        let from = at
-            .places
-            .iter()
-            .find(other)
-            .and_then(|place| view.leg(place.slot)?.extent(place.sector, len));
-        let range = super::Range { start: sector, sectors: len };
-        return Ok(Job::copy(from.ok_or(ArrayError::Unreadable { range })?).to(target));
-    };
-    let mut slots: SmallVec<[Slot; 16]> = SmallVec::new();
-    let mut sources: SmallVec<[Extent; 16]> = SmallVec::new();
-    for other in (0..stripes.disks()).map(Slot::new).filter(|other| *other != slot) {
-        let leg = view.leg(other).filter(|leg| leg.is_good(start, len));
-        if let Some(extent) = leg.and_then(|leg| leg.extent(start, len)) {
-            slots.push(other);
-            sources.push(extent);
+    let mut sources = SmallVec::new();
+    if let Some(stripes) = geometry.stripes() {
+        for other in (0..stripes.disks()).map(Slot::new).filter(|other| *other != slot) {
+            let leg = view.leg(other).filter(|leg| leg.is_good(start, len));
+            sources
+                .extend(leg.and_then(|leg| leg.extent(start, len)).map(|extent| (other, extent)));
         }
+        let needed = usize::try_from(stripes.data_disks()).map_err(|_| ArrayError::Inconsistent)?;
+        return Ok(Ends { sources, target, needed });
     }
-    let computed = u16::try_from(slots.len()).map_err(|_| ArrayError::Inconsistent)?;
-    slots.push(slot);
+    let On::Data(sector) = geometry.on(slot, start) else {
+        return Err(ArrayError::Inconsistent);
+    };
+    let at = geometry.at(sector).ok_or(ArrayError::Inconsistent)?;
+    let other = |place: &&Place| place.slot != slot && view.is_good(place.slot, place.sector, len);
+    let from = at.places.iter().find(other).and_then(|place| {
+        let extent = view.leg(place.slot)?.extent(place.sector, len)?;
+        Some((place.slot, extent))
+    });
+    let range = super::Range { start: sector, sectors: len };
+    sources.push(from.ok_or(ArrayError::Unreadable { range })?);
+    Ok(Ends { sources, target, needed: 1 })
+}
+
+/// The job that computes one run.
+fn job(view: &View, slot: Slot, start: MemberSector, sectors: u64) -> Result<Job, ArrayError> {
+    let Ends { sources, target, .. } = ends(view, slot, (start, sectors))?;
+    let geometry = view.geometry();
+    let Some(stripes) = geometry.stripes() else {
+        let (_, from) = sources.into_iter().next().ok_or(ArrayError::Inconsistent)?;
+        return Ok(Job::copy(from).to(target));
+    };
+    let computed = u16::try_from(sources.len()).map_err(|_| ArrayError::Inconsistent)?;
+    let slots = sources.iter().map(|(slot, _)| *slot).chain([slot]).collect();
     let span = Span {
         stripes: *stripes,
         chunk: geometry.chunk().get() * kcopy::SECTOR_SIZE,
@@ -448,8 +536,34 @@ fn job(view: &View, slot: Slot, start: MemberSector, sectors: u64) -> Result<Job
         slots,
     };
     let mut job = Job::stripe(1, Arc::new(Regenerate { span }));
-    for source in sources {
+    for (_, source) in sources {
         job = job.from(source);
     }
     Ok(job.to_from(target, computed))
+}
+
+#[cfg(test)]
+mod tests {
+    use kcopy::backend::sim::{DiskOptions, SimWorld};
+
+    use super::*;
+
+    /// A member that cannot be believed there is no hole of the others.
+    #[test]
+    fn holes_are_left_alone_only_where_there_are_sources_enough() {
+        let world = SimWorld::new(1);
+        let extent = || {
+            let disk = world.add_disk(DiskOptions::new(1 << 20).sparse());
+            Extent::new(&disk.device(), 0, 1 << 20)
+        };
+        let run = (MemberSector::new(0), 2048);
+        let sources = |count| (0..count).map(|slot| (Slot::new(slot), extent())).collect();
+        let ends = |count| Ends { sources: sources(count), target: extent(), needed: 2 };
+        assert_eq!(ends(2).data(&mut Holes::default(), run), []);
+        assert_eq!(ends(1).data(&mut Holes::default(), run), [run]);
+        let old = world.add_disk(DiskOptions::new(1 << 20).sparse());
+        old.write(128 << 10, &[1]);
+        let found = Ends { target: Extent::new(&old.device(), 0, 1 << 20), ..ends(2) };
+        assert_eq!(found.data(&mut Holes::default(), run), [(MemberSector::new(256), 128)]);
+    }
 }

@@ -241,7 +241,11 @@ impl Record {
         mut change: impl FnMut(&mut Superblock) -> Result<(), DoesNotFit>,
     ) -> Result<Vec<Job>, RecordError> {
         self.catch_up(mover, now)?;
-        self.take_over(mover, now, &mut change)?;
+        let devices = self.take_over(mover, now, &mut change)?;
+        if !devices.is_empty() {
+            // Nobody knows what stands on any of them: none of the superblocks was written.
+            return Err(RecordError::Unwritten { devices });
+        }
         Ok(self.entries.iter().map(write_job).collect())
     }
 
@@ -290,18 +294,24 @@ impl Record {
         now: Timestamp,
         change: &mut dyn FnMut(&mut Superblock) -> Result<(), DoesNotFit>,
     ) -> Result<(), RecordError> {
-        self.take_over(mover, now, change)?;
-        let failed = write(mover, &self.entries.iter().collect::<Vec<_>>())?;
+        let mut failed = self.take_over(mover, now, change)?;
+        let others = write(mover, &self.entries.iter().collect::<Vec<_>>())?;
+        for device in others {
+            if failed.iter().all(|known| known.number != device.number) {
+                failed.push(device);
+            }
+        }
         self.known_but(failed)
     }
 
-    /// The change in memory, and on the bitmaps; the superblocks are to be written.
+    /// The change in memory, and on the bitmaps; the superblocks are to be written. Returns the devices whose
+    /// bitmaps could not be.
     fn take_over(
         &mut self,
         mover: &mut Mover,
         now: Timestamp,
         change: &mut dyn FnMut(&mut Superblock) -> Result<(), DoesNotFit>,
-    ) -> Result<(), RecordError> {
+    ) -> Result<Vec<Unwritten>, RecordError> {
         let events = self.events().saturating_add(1);
         let absent: Vec<(u32, Slot)> = self.absent().collect();
         let mut changed = Vec::with_capacity(self.entries.len());
@@ -325,12 +335,15 @@ impl Record {
             let cleared = if behind { bitmap.header().events_cleared() } else { events };
             bitmap.header_mut().set_events(events, cleared);
         }
-        self.write_bitmaps(mover)?;
+        let failed = match self.write_bitmaps(mover) {
+            Err(RecordError::Unwritten { devices }) => devices,
+            ended => ended.map(|()| Vec::new())?,
+        };
         self.doubt_all();
         for (entry, superblock) in self.entries.iter_mut().zip(changed) {
             entry.superblock = superblock;
         }
-        Ok(())
+        Ok(failed)
     }
 
     /// The numbers and slots of members that are not there, but that the superblocks count as members: they
@@ -385,11 +398,12 @@ impl Record {
     ///
     /// # Errors
     ///
-    /// What could not be written: then the record is of no use any more.
+    /// What could not be written: then the record is of no use any more, but after [`RecordError::Unwritten`]
+    /// without those devices.
     pub fn write_bitmaps(&mut self, mover: &mut Mover) -> Result<(), RecordError> {
         self.check_known()?;
         let mut jobs = Vec::new();
-        let mut devices = Vec::new();
+        let mut written = Vec::new();
         for entry in &self.entries {
             let Some(bitmap) = &entry.bitmap else { continue };
             let Some(at) = entry.superblock.bitmap_at()? else { continue };
@@ -398,15 +412,12 @@ impl Record {
             let at = at.get().saturating_mul(kcopy::SECTOR_SIZE);
             let extent = Extent::new(&entry.device, at, len);
             jobs.push(Job::stripe(1, Arc::new(Supply::new(bytes))).to(extent).flush());
-            devices.push(entry.device.clone());
+            written.push(entry);
         }
+        let outcomes = mover.run_all(jobs);
+        let failed = outcomes.map(|outcomes| unwritten(&written, &outcomes));
         self.doubt_all();
-        let outcomes = mover.run_all(jobs)?;
-        for (device, outcome) in devices.iter().zip(&outcomes) {
-            check_written(outcome, &[device])?;
-        }
-        self.unknown.clear();
-        Ok(())
+        self.known_but(failed??)
     }
 }
 

@@ -7,17 +7,23 @@
 //! ```
 //!
 //! A crash in between leaves a dirty array: parity is computed anew, of the marked chunks only if
-//! there is a bitmap. A member whose write failed is taken out of the superblocks of the others before
-//! anybody is told that the data is safe.
+//! there is a bitmap. A member that failed is taken out of the superblocks of the others before anybody
+//! is told that the data is safe; where the array cannot do without it nothing is recorded about it. A
+//! device that was to become a member and fails is none: the array is what it was, and says so.
 
-use kcopy::Sectors;
+use std::path::PathBuf;
 
+use kcopy::{Device, Sectors};
+
+use super::leaving::{FailedMember, commit_without_failed, expect_room, flush_members, slot_of};
 use super::members::Members;
 use super::write::Source;
-use super::{Array, ArrayError, BadRange, CheckReport, Mend, Range, Record, has_redundancy};
+use super::{
+    Array, ArrayError, BadRange, CheckReport, Mend, Range, Record, RecordError, has_redundancy,
+};
 use crate::assemble::{Assembly, WhyNotWrite};
-use crate::metadata::{Bitmap, Resync, Role, Superblock, Timestamp};
-use crate::mover::{Durability, Mover};
+use crate::metadata::{Bitmap, DoesNotFit, Features, Resync, Role, Superblock, Timestamp};
+use crate::mover::{Durability, MoveError, Mover};
 use crate::units::Slot;
 
 /// Whether checks that forbid writing are passed over.
@@ -37,6 +43,21 @@ pub struct Session {
     pub(super) assembly: Assembly,
     /// What the superblocks said when it was opened.
     resync: Resync,
+    /// Members that left since.
+    failed: Vec<FailedMember>,
+    /// The device that is about to become a member.
+    pub(super) joining: Option<Joining>,
+}
+
+/// A device that is about to become a member, in the record already.
+#[derive(Clone, Debug)]
+pub(super) struct Joining {
+    /// Its number (`dev_number`).
+    pub(super) number: u32,
+    /// Its device.
+    pub(super) path: PathBuf,
+    /// The slots of a linear array without it, if it is appended: without it there are no more.
+    pub(super) appended_to: Option<u32>,
 }
 
 impl Session {
@@ -55,7 +76,13 @@ impl Session {
         if let Some(view) = array.view() {
             super::bitmap::adopt(&mut record, members, view.geometry())?;
         }
-        Ok(Self { array, record, assembly: assembly.clone(), resync: assembly.resync })
+        let (failed, resync) = (Vec::new(), assembly.resync);
+        Ok(Self { array, record, assembly: assembly.clone(), resync, failed, joining: None })
+    }
+
+    /// The members that failed since it was opened, and left the array.
+    pub fn failed(&self) -> &[FailedMember] {
+        &self.failed
     }
 
     /// The array.
@@ -89,12 +116,12 @@ impl Session {
         moved: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Vec<Slot>, ArrayError> {
         self.begin(mover, now, range)?;
+        let before = self.failed.len();
         let report = self.array.write_from(mover, range, source, moved)?;
-        for slot in &report.failed {
-            self.fail(mover, now, *slot)?;
-        }
+        self.leave(mover, now, report.failed)?;
         self.end(mover, now, range)?;
-        Ok(report.failed)
+        let failed = self.failed.get(before..).unwrap_or_default();
+        Ok(failed.iter().filter_map(|member| member.slot).collect())
     }
 
     /// Compares everything and makes it agree; a dirty array is clean afterwards.
@@ -128,10 +155,10 @@ impl Session {
         if !has_redundancy(self.assembly.level) {
             return Ok(());
         }
-        self.mark(mover, range, Bitmap::set_dirty)?;
+        self.mark(mover, now, range, Bitmap::set_dirty)?;
         if self.resync == Resync::Clean {
             let dirty = Resync::From(0);
-            self.record.commit(mover, now, |superblock| superblock.set_resync(dirty))?;
+            self.commit(mover, now, |superblock| superblock.set_resync(dirty))?;
         }
         Ok(())
     }
@@ -143,18 +170,25 @@ impl Session {
         now: Timestamp,
         range: Range,
     ) -> Result<(), ArrayError> {
-        let devices = self.array.view().map(|view| view.devices()).unwrap_or_default();
-        mover.flush(&devices)?;
+        self.flush(mover, now)?;
         if !has_redundancy(self.assembly.level) {
             return Ok(());
         }
         // A member that is missing needs to know what it missed.
         if self.degraded() == 0 && self.resync == Resync::Clean {
-            self.mark(mover, range, Bitmap::set_clean)?;
+            self.mark(mover, now, range, Bitmap::set_clean)?;
         }
         let resync = self.resync;
-        self.record.commit(mover, now, |superblock| superblock.set_resync(resync))?;
-        Ok(())
+        self.commit(mover, now, |superblock| superblock.set_resync(resync))
+    }
+
+    /// Makes durable what was written to the members.
+    fn flush(&mut self, mover: &mut Mover, now: Timestamp) -> Result<(), ArrayError> {
+        let legs = self.array.view().into_iter().flat_map(|view| view.legs());
+        let members = legs.filter_map(|(slot, leg)| Some((slot, leg?.device.clone())));
+        let members: Vec<(Slot, Device)> = members.collect();
+        let failed = flush_members(mover, &members)?;
+        self.leave(mover, now, failed)
     }
 
     /// What of parity and copies is in step.
@@ -172,6 +206,7 @@ impl Session {
     fn mark(
         &mut self,
         mover: &mut Mover,
+        now: Timestamp,
         range: Range,
         change: fn(&mut Bitmap, u64) -> bool,
     ) -> Result<(), ArrayError> {
@@ -184,22 +219,149 @@ impl Session {
                 change(bitmap, bit);
             }
         }
-        Ok(self.record.write_bitmaps(mover)?)
+        self.write_bitmaps(mover, now)
     }
+}
 
-    /// Takes the member of a slot out of the array, and says so on all others.
-    pub(super) fn fail(
+/// Members that fail.
+impl Session {
+    /// Changes every superblock, durably; members that cannot be written leave. See [`Record::commit`].
+    pub(super) fn commit(
         &mut self,
         mover: &mut Mover,
         now: Timestamp,
-        slot: Slot,
+        change: impl FnMut(&mut Superblock) -> Result<(), DoesNotFit>,
     ) -> Result<(), ArrayError> {
-        self.array.drop_member(slot);
-        let Some(number) = self.record.number_in(slot) else { return Ok(()) };
-        self.record.drop_device(number);
-        self.record.commit(mover, now, |superblock| set_failed(superblock, number, slot))?;
+        let (array, assembly, joining) = (&self.array, &self.assembly, self.joining.as_ref());
+        let enough = |record: &Record| {
+            joining.is_none_or(|joining| record.entry(joining.number).is_some())
+                && is_enough(array, assembly, record)
+        };
+        match commit_without_failed(mover, &mut self.record, now, &enough, change) {
+            Ok(failed) => self.take_out(failed),
+            Err(ArrayError::TooManyFailed { members }) => self.stay_out(mover, now, members)?,
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
+
+    /// Writes every bitmap as it is now; members that cannot be written leave. See [`Record::write_bitmaps`].
+    pub(super) fn write_bitmaps(
+        &mut self,
+        mover: &mut Mover,
+        now: Timestamp,
+    ) -> Result<(), ArrayError> {
+        let unwritten = match self.record.write_bitmaps(mover) {
+            Err(RecordError::Unwritten { devices }) => devices,
+            ended => return Ok(ended?),
+        };
+        let slot = |number| self.record.entry(number).and_then(|e| slot_of(&e.superblock));
+        let failed = unwritten.into_iter().map(|device| FailedMember {
+            slot: slot(device.number),
+            path: device.path,
+            fault: device.fault,
+        });
+        let failed = failed.collect();
+        self.leave(mover, now, failed)
+    }
+
+    /// Members that failed leave the array, durably.
+    pub(super) fn leave(
+        &mut self,
+        mover: &mut Mover,
+        now: Timestamp,
+        failed: Vec<FailedMember>,
+    ) -> Result<(), ArrayError> {
+        if failed.is_empty() {
+            return Ok(());
+        }
+        expect_room(&failed)?;
+        for member in &failed {
+            self.drop_device(member);
+        }
+        let joins = |joining: &Joining| self.record.entry(joining.number).is_some();
+        if !self.joining.as_ref().is_none_or(joins) || !self.is_enough() {
+            return self.stay_out(mover, now, failed);
+        }
+        self.take_out(failed);
+        self.commit(mover, now, |_| Ok(()))
+    }
+
+    /// The record goes on without the device that failed.
+    fn drop_device(&mut self, member: &FailedMember) {
+        let mut entries = self.record.entries().iter();
+        let number = entries.find(|entry| entry.device.path() == member.path);
+        if let Some(number) = number.map(|entry| entry.superblock.dev_number()) {
+            self.record.drop_device(number);
+        }
+    }
+
+    /// What has failed takes no part any more.
+    fn take_out(&mut self, failed: Vec<FailedMember>) {
+        for member in &failed {
+            tracing::warn!(%member, "a member left the array");
+            let view = self.array.view();
+            let is_its = |leg: &super::Leg| leg.device.path() == member.path;
+            if let Some(slot) = member.slot
+                && view.and_then(|view| view.leg(slot)).is_some_and(is_its)
+            {
+                self.array.drop_member(slot);
+            }
+        }
+        self.failed.extend(failed);
+    }
+
+    /// Devices failed, and have left the record: if the array has all it needs without the one that was joining it,
+    /// it stays as it was before, durably. Tells what happened in any case.
+    fn stay_out(
+        &mut self,
+        mover: &mut Mover,
+        now: Timestamp,
+        mut members: Vec<FailedMember>,
+    ) -> Result<(), ArrayError> {
+        let too_many = |members| Err(ArrayError::TooManyFailed { members });
+        if !self.is_enough() {
+            return too_many(members);
+        }
+        let Some(Joining { number, path, appended_to }) = self.joining.take() else {
+            return too_many(members);
+        };
+        let Some(index) = members.iter().position(|member| member.path == path) else {
+            return too_many(members);
+        };
+        let failed = members.swap_remove(index);
+        self.take_out(members);
+        if let Some(slots) = appended_to {
+            for entry in self.record.entries_mut() {
+                entry.superblock.set_raid_disks(slots);
+                entry.superblock.set_role(number, Role::Faulty).map_err(RecordError::from)?;
+            }
+        }
+        self.commit(mover, now, |_| Ok(()))?;
+        Err(ArrayError::Newcomer { failed })
+    }
+
+    fn is_enough(&self) -> bool {
+        is_enough(&self.array, &self.assembly, &self.record)
+    }
+
+    /// What a device said that was to become a member, before anything told of it.
+    pub(super) fn refused(error: MoveError) -> ArrayError {
+        if let MoveError::Write { path, fault } = error {
+            return ArrayError::Newcomer { failed: FailedMember { slot: None, path, fault } };
+        }
+        error.into()
+    }
+}
+
+/// Whether the array can be had from the members in the record, with its journal if it has one.
+fn is_enough(array: &Array, assembly: &Assembly, record: &Record) -> bool {
+    let Some(view) = array.view() else { return false };
+    let there = || record.entries().iter().map(|entry| &entry.superblock);
+    let is_whole =
+        |slot| there().any(|s| s.role() == Role::Active(slot) && s.recovery_offset().is_none());
+    let journal = assembly.features.contains(Features::JOURNAL);
+    view.geometry().enough(is_whole) && (!journal || there().any(|s| s.role() == Role::Journal))
 }
 
 /// In 0.90 the slot itself gets a descriptor that says that nobody is there, unless a member of another slot
@@ -208,7 +370,7 @@ pub(super) fn set_failed(
     superblock: &mut Superblock,
     number: u32,
     slot: Slot,
-) -> Result<(), crate::metadata::DoesNotFit> {
+) -> Result<(), DoesNotFit> {
     match superblock {
         Superblock::V1(superblock) => superblock.set_role(number, Role::Faulty),
         Superblock::V0(superblock) => {
@@ -235,7 +397,7 @@ fn sync_range(geometry: &crate::geometry::Geometry, range: Range) -> (u64, u64) 
 #[derive(Clone, Debug)]
 pub struct Newcomer {
     /// The device.
-    pub device: kcopy::Device,
+    pub device: Device,
     /// Its own name (`device_uuid`).
     pub uuid: crate::metadata::Uuid,
     /// What is bad on it.
@@ -257,6 +419,7 @@ impl Newcomer {
     ) -> Result<(), ArrayError> {
         let bytes = usize::try_from(sectors.get() * kcopy::SECTOR_SIZE).unwrap_or(0);
         let at = start.get() * kcopy::SECTOR_SIZE;
-        Ok(mover.write(&self.device, at, vec![0; bytes], Durability::Now)?)
+        let zeros = vec![0; bytes];
+        mover.write(&self.device, at, zeros, Durability::Now).map_err(Session::refused)
     }
 }

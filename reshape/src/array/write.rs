@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use kcopy::{Device, Errno, Extent, Job, Outcome, PieceBuffers, Sectors, Transform};
+use kcopy::{Device, Errno, Extent, Job, OnError, Outcome, PieceBuffers, Sectors, Transform};
 use smallvec::SmallVec;
 
-use super::{Array, ArrayError, Map, Range, View};
+use super::leaving::is_full;
+use super::{Array, ArrayError, FailedMember, Map, Range, View};
 use crate::geometry::{Part, Stripes};
 use crate::mover::{MoveError, Mover};
 use crate::parity::{Block, Role, fill};
@@ -36,7 +37,7 @@ pub enum Source {
 pub struct WriteReport {
     /// Members on which a write failed: they hold old content and must be taken out of the array
     /// before anybody is told that the data is safe.
-    pub failed: Vec<Slot>,
+    pub failed: Vec<FailedMember>,
 }
 
 /// The transform of a stripe that is written: fills data from memory if it comes from there, then
@@ -86,7 +87,7 @@ struct Writer<'a> {
     view: &'a View,
     /// The members in the order of each job's destinations.
     flights: slab::Slab<(SmallVec<[Slot; 16]>, u64)>,
-    failed: Vec<Slot>,
+    failed: Vec<FailedMember>,
 }
 
 impl Array {
@@ -117,11 +118,11 @@ impl Array {
         result?;
         drained?;
         let mut failed = writer.failed;
-        failed.sort_unstable();
-        failed.dedup();
-        let left = |slot: Slot| view.leg(slot).is_some() && !failed.contains(&slot);
-        if !view.geometry().enough(left) {
-            return Err(ArrayError::TooManyFailed { slots: failed });
+        failed.sort_by_key(|member| member.slot);
+        failed.dedup_by_key(|member| member.slot);
+        let has_left = |slot| failed.iter().any(|member| member.slot == Some(slot));
+        if !view.geometry().enough(|slot| view.leg(slot).is_some() && !has_left(slot)) {
+            return Err(ArrayError::TooManyFailed { members: failed });
         }
         Ok(WriteReport { failed })
     }
@@ -362,6 +363,8 @@ impl Writer<'_> {
         sectors: u64,
     ) -> Result<(), ArrayError> {
         let key = self.flights.insert((slots, sectors * kcopy::SECTOR_SIZE));
+        // Whoever fails leaves; all others have to get everything.
+        let job = job.on_error(OnError::Detach);
         let submitted = self.mover.submit(job, u64::try_from(key).unwrap_or(u64::MAX));
         if submitted.is_err() {
             self.flights.remove(key);
@@ -387,8 +390,13 @@ impl Writer<'_> {
             return Err(ArrayError::Source { fault });
         }
         for (slot, destination) in slots.iter().zip(&outcome.destinations) {
-            if destination.error.is_some() {
-                self.failed.push(*slot);
+            if let (Some(fault), Some(leg)) = (destination.error, self.view.leg(*slot)) {
+                let path = leg.device.path().to_owned();
+                // Who lies on a full file system is as good as before.
+                if is_full(&path, fault) {
+                    return Err(ArrayError::NoRoom { path, fault });
+                }
+                self.failed.push(FailedMember { slot: Some(*slot), path, fault });
             }
         }
         if outcome.cancelled {

@@ -233,6 +233,7 @@ fn is_of_the_same_array(superblock: &Superblock, freshest: &Superblock) -> bool 
         || before_the_start(superblock, freshest)
         || after_the_end(superblock, freshest)
         || before_the_append(superblock, freshest)
+        || taken_back(superblock, freshest)
         || between_the_ends(superblock, freshest)
         || before_the_mirrors_changed(superblock, freshest)
         || taken_over(superblock, freshest).is_some()
@@ -321,6 +322,13 @@ fn keeps_its_data(superblock: &Superblock, freshest: &Superblock, slot: Slot) ->
     let Role::Active(before) = superblock.role() else { return false };
     let Some(taken) = taken_over(superblock, freshest) else { return false };
     taken.members.slot_after(before, superblock.raid_disks()) == Some(slot)
+}
+
+/// Whether a superblock one event behind is that of a change that was taken back before anything was moved, as a
+/// device that was to become a member could not be written.
+fn taken_back(superblock: &Superblock, freshest: &Superblock) -> bool {
+    superblock.events() < freshest.events()
+        && (before_the_start(freshest, superblock) || before_the_append(freshest, superblock))
 }
 
 /// Whether a superblock one event behind is that of a linear array without the member that the

@@ -5,10 +5,12 @@
 //!  a spare     ... [header, 4 KiB][section 1 ....][header again]   the end of what the array uses of it
 //! ```
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kcopy::{Device, Errno, Extent, Job, PieceBuffers, Priority, Sector, Sectors, Transform};
+use kcopy::{
+    Device, Errno, Extent, Job, OnError, PieceBuffers, Priority, Sector, Sectors, Transform,
+};
 
 use super::window::Window;
 use crate::array::Range;
@@ -160,6 +162,13 @@ impl BackupFile {
         self.keeps.iter().map(|keep| &keep.device)
     }
 
+    /// What a header is written to, in the order of the job's destinations: a device once for each place of its own.
+    pub(super) fn header_paths(&self) -> impl Iterator<Item = PathBuf> {
+        let each =
+            |keep: &Keep| std::iter::repeat_n(keep.device.path().to_owned(), keep.headers.len());
+        self.keeps.iter().flat_map(each)
+    }
+
     /// Leaves a device out of everything that follows, if another one keeps the backup, too; whether it is kept
     /// anywhere else.
     pub(super) fn goes_on_without(&mut self, path: &Path) -> bool {
@@ -193,7 +202,7 @@ impl BackupFile {
         now: Timestamp,
     ) -> Result<(), MoveError> {
         let span = Span { start: range.start, sectors: range.sectors.get() };
-        let window = Arc::new(Window::new(span));
+        let window = Arc::new(Window::new(span)?);
         window.put(span.start, content);
         let devices: Vec<Device> = self.devices().cloned().collect();
         let devices: Vec<&Device> = devices.iter().collect();
@@ -210,7 +219,8 @@ impl BackupFile {
         self.crcs[usize::from(second)] = window.with_bytes(crc32c::crc32c);
         let at = self.data_at.get() + if second { self.section } else { 0 };
         let bytes = window.span().sectors * kcopy::SECTOR_SIZE;
-        self.keeps.iter().fold(Job::stripe(1, Arc::new(Save(Arc::clone(window)))), |job, keep| {
+        let job = Job::stripe(1, Arc::new(Save(Arc::clone(window)))).on_error(OnError::Detach);
+        self.keeps.iter().fold(job, |job, keep| {
             job.to_from(Extent::new(&keep.device, at * kcopy::SECTOR_SIZE, bytes), 0)
         })
     }
@@ -222,7 +232,7 @@ impl BackupFile {
         let bytes = self.header(sections, now).to_bytes();
         let len = u64::try_from(bytes.len()).unwrap_or(0);
         let mut job = Job::stripe(1, Arc::new(Supply::new(bytes)));
-        job = job.priority(Priority::High);
+        job = job.priority(Priority::High).on_error(OnError::Detach);
         for keep in &self.keeps {
             for at in &keep.headers {
                 job = job.to_from(Extent::new(&keep.device, at * kcopy::SECTOR_SIZE, len), 0);

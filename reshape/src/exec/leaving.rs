@@ -1,23 +1,19 @@
 //! Members that cannot be written or flushed leave the array, if it can do without them.
 //!
-//! ```text
-//!  failed ──▶ enough without it? ──no──▶ the run ends; nothing says that anybody left
-//!                  │ yes
-//!                  ▼
-//!     its absence is durable on all others ──▶ windows and positions go on
-//! ```
+//! A window, a flush or a superblock: see [`crate::array::leaving`] for the order. Windows and positions go on when the
+//! absence is durable on all others.
 //!
-//! What the others record has two more events than anything that may stand on the one that left, so that it is
-//! stale if it comes back, whatever of its last write it kept.
+//! A full file system under a member is no failure of it: nobody leaves, and the run ends ([`ExecError::NoRoom`]).
+//! All that was written since the last record is moved anew, as after a loss of power.
 
 use kcopy::{Fault, Outcome};
 
 use super::mutation::Mutation;
-use super::{ExecError, Executor, FailedMember, finish};
+use super::{ExecError, Executor, FailedMember, Flight, finish};
+use crate::array::leaving::{expect_room, slot_of};
 use crate::array::{Leg, Record, RecordError, Unwritten, View};
 use crate::machine::Event;
-use crate::metadata::{DoesNotFit, Role, Superblock, Timestamp};
-use crate::mover::{MoveError, Mover};
+use crate::mover::MoveError;
 use crate::units::Slot;
 
 impl Executor<'_> {
@@ -35,6 +31,36 @@ impl Executor<'_> {
             return if outcome.cancelled { Err(MoveError::Cancelled.into()) } else { Ok(()) };
         }
         self.leave_out(failed)
+    }
+
+    /// The backup was written or flushed: members that keep it and failed leave, as long as it is kept elsewhere.
+    pub(super) fn backup_written(
+        &mut self,
+        flight: &Flight,
+        outcome: &Outcome,
+        event: Event,
+    ) -> Result<Event, ExecError> {
+        let mut failed: Vec<FailedMember> = Vec::new();
+        for (path, end) in flight.keeps.iter().zip(&outcome.destinations) {
+            let Some(fault) = end.error else { continue };
+            // One that has left meanwhile keeps it no more.
+            let keeps = self.backup_mut()?.devices().any(|device| device.path() == path);
+            if keeps && failed.iter().all(|member| member.path != *path) {
+                let mut entries = self.record.entries().iter();
+                let own = entries.find(|entry| entry.device.path() == path);
+                let slot = own.and_then(|entry| slot_of(&entry.superblock));
+                failed.push(FailedMember { slot, path: path.clone(), fault });
+            }
+        }
+        let Some(first) = failed.first().cloned() else {
+            return if outcome.cancelled { Err(MoveError::Cancelled.into()) } else { Ok(event) };
+        };
+        let is_lost = |device: &kcopy::Device| failed.iter().any(|m| m.path == device.path());
+        if self.backup_mut()?.devices().all(is_lost) || failed.iter().any(|m| m.slot.is_none()) {
+            return Err(ExecError::Backup { path: first.path, fault: first.fault });
+        }
+        self.leave_out(failed)?;
+        Ok(event)
     }
 
     /// `None` if the member has left before.
@@ -76,6 +102,9 @@ impl Executor<'_> {
 
     /// What has failed takes no part any more.
     fn take_out(&mut self, failed: Vec<FailedMember>) -> Result<(), ExecError> {
+        if !self.rules.lack(Mutation::FullLeaves) {
+            expect_room(&failed)?;
+        }
         for slot in failed.iter().filter_map(|member| member.slot) {
             self.old.set_leg(slot, None);
             self.new.set_leg(slot, None);
@@ -91,11 +120,7 @@ impl Executor<'_> {
         let kept = kept || !self.restripe.needs_backup_from(self.machine.recorded());
         self.failed.extend(failed);
         // Before anything is recorded: with all of them there is an array that may go on later.
-        let enough = |view: &View, counts: fn(&Leg) -> bool| {
-            view.geometry().enough(|slot| view.leg(slot).is_some_and(counts))
-        };
-        // Who is being filled has nothing of the old stripes that are still to be read.
-        if kept && enough(&self.old, |leg| leg.good_to.is_none()) && enough(&self.new, |_| true) {
+        if kept && is_enough((&self.old, &self.new), |_| true) {
             return Ok(());
         }
         Err(ExecError::TooManyFailed { members: self.failed.clone() })
@@ -106,7 +131,12 @@ impl Executor<'_> {
         self.catch_up()?;
         match finish(self.mover, self.record, &self.restripe, (self.clock)()) {
             Err(ExecError::Record(RecordError::Unwritten { devices })) => {
-                // On all others it is: the old one is needed no more.
+                // On all others it is: the old one is needed no more, and whoever was being filled is full.
+                for slot in (0..self.new.geometry().raid_disks()).map(Slot::new) {
+                    if let Some(leg) = self.new.leg_mut(slot) {
+                        leg.good_to = None;
+                    }
+                }
                 self.old = self.new.clone();
                 self.leave_unwritten(&devices)?;
                 self.record_absence()?;
@@ -138,53 +168,16 @@ impl Executor<'_> {
     }
 }
 
-/// Changes every superblock with `change`, as [`Record::commit`] does. Those that cannot be written leave the array,
-/// durably, as long as there is `enough` without them.
-///
-/// # Errors
-///
-/// [`ExecError::TooManyFailed`]; or what did not fit: then nothing was written.
-pub(super) fn commit_without_failed(
-    mover: &mut Mover,
-    record: &mut Record,
-    now: Timestamp,
-    enough: &dyn Fn(&Record) -> bool,
-    change: impl FnMut(&mut Superblock) -> Result<(), DoesNotFit>,
-) -> Result<Vec<FailedMember>, ExecError> {
-    let mut failed = Vec::new();
-    while is_shorter(record.catch_up(mover, now), record, enough, &mut failed)? {}
-    let mut ended = record.commit(mover, now, change);
-    while is_shorter(ended, record, enough, &mut failed)? {
-        ended = record.commit(mover, now, |_| Ok(()));
-    }
-    Ok(failed)
-}
-
-/// Whether devices left because of what `ended`.
-fn is_shorter(
-    ended: Result<(), RecordError>,
-    record: &mut Record,
-    enough: &dyn Fn(&Record) -> bool,
-    failed: &mut Vec<FailedMember>,
-) -> Result<bool, ExecError> {
-    let devices = match ended {
-        Err(RecordError::Unwritten { devices }) => devices,
-        ended => return Ok(ended.map(|()| false)?),
+/// Whether a reshape from old to new can go on with the members of both views for which `is_there` holds.
+fn is_enough((old, new): (&View, &View), is_there: impl Fn(Slot) -> bool) -> bool {
+    let enough = |view: &View, counts: fn(&Leg) -> bool| {
+        view.geometry().enough(|slot| view.leg(slot).is_some_and(counts) && is_there(slot))
     };
-    for device in devices {
-        let slot = record.entry(device.number).and_then(|e| slot_of(&e.superblock));
-        record.drop_device(device.number);
-        failed.push(FailedMember { slot, path: device.path, fault: device.fault });
-    }
-    match enough(record) {
-        true => Ok(true),
-        false => Err(ExecError::TooManyFailed { members: std::mem::take(failed) }),
-    }
+    // Who is being filled has nothing of the old stripes that are still to be read.
+    enough(old, |leg| leg.good_to.is_none()) && enough(new, |_| true)
 }
 
-fn slot_of(superblock: &Superblock) -> Option<Slot> {
-    match superblock.role() {
-        Role::Active(slot) => Some(slot),
-        Role::Spare | Role::Faulty | Role::Journal | Role::Reserved(_) => None,
-    }
+/// The same with the devices of `record`.
+pub(super) fn is_enough_of(views: (&View, &View), record: &Record) -> bool {
+    is_enough(views, |slot| record.number_in(slot).is_some())
 }

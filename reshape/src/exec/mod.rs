@@ -12,7 +12,9 @@
 //! anything of it is written.
 
 mod backup_file;
+mod holes;
 mod leaving;
+mod memory;
 mod mutation;
 mod ongoing;
 mod perform;
@@ -22,12 +24,12 @@ mod start;
 mod window;
 
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kcopy::{Job, Outcome, Priority};
+use kcopy::{Job, OnError, Outcome, Priority, Sectors};
 
+use crate::array::leaving::listed;
 use crate::array::{Array, ArrayError, Range, Record, RecordError, View};
 use crate::machine::log::{EventLog, Logged, Start};
 use crate::machine::{Action, BadPosition, Event, Span, State, WindowId};
@@ -35,6 +37,7 @@ use crate::metadata::{Direction, Timestamp};
 use crate::mover::{MoveError, Mover};
 use crate::units::{ArraySector, Slot};
 
+pub use crate::array::FailedMember;
 pub use backup_file::BackupFile;
 pub use mutation::Mutation;
 pub use ongoing::{BackupVerdict, Ground, Ongoing, Trust, Turned};
@@ -42,6 +45,8 @@ pub use perform::{At, Performer, Tools};
 pub use start::{Restripe, begin, finish};
 pub use window::{Contradiction, Witness};
 
+use holes::Holes;
+use memory::Room;
 use mutation::Rules;
 use window::{Reading, Window};
 
@@ -97,6 +102,15 @@ pub enum ExecError {
         /// Where it stands.
         position: ArraySector,
     },
+    /// Windows are whole stripes, and one of them does not fit.
+    #[error("{} bytes of memory are too few: what is moved at once is {} bytes", memory.get() * kcopy::SECTOR_SIZE,
+        needed.get() * kcopy::SECTOR_SIZE)]
+    LittleMemory {
+        /// The memory for windows.
+        memory: Sectors,
+        /// The shortest window.
+        needed: Sectors,
+    },
     /// The backup could not be written or flushed.
     #[error("the backup {} cannot be written: {fault}", path.display())]
     Backup {
@@ -110,6 +124,13 @@ pub enum ExecError {
     TooManyFailed {
         /// Which, in the order in which they failed.
         members: Vec<FailedMember>,
+    },
+    /// There is no room where a member lies: a full file system, or a quota. The member is as good as before, and
+    /// stays.
+    #[error("there is no room left where {} lies: {}", member.path.display(), member.fault)]
+    NoRoom {
+        /// Which, the first of them.
+        member: FailedMember,
     },
     /// The way back does not fill slots that the array cannot do without.
     #[error("it cannot go back: what slots {slots:?} lack they get on the way forwards only")]
@@ -137,35 +158,22 @@ pub enum ExecError {
     Record(#[from] RecordError),
     /// A map that contradicts itself.
     #[error(transparent)]
-    Array(#[from] ArrayError),
+    Array(ArrayError),
     /// The engine.
     #[error(transparent)]
     Move(#[from] MoveError),
 }
 
-/// A member that could not be written or flushed, and so left the array.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FailedMember {
-    /// Its slot; `None`: a spare.
-    pub slot: Option<Slot>,
-    /// Its device.
-    pub path: PathBuf,
-    /// What the device said; its sector counts from the start of the device.
-    pub fault: kcopy::Fault,
-}
-
-impl fmt::Display for FailedMember {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (path, fault) = (self.path.display(), self.fault);
-        match self.slot {
-            Some(slot) => write!(f, "{path} ({slot}): {fault}"),
-            None => write!(f, "{path} (spare): {fault}"),
+impl From<ArrayError> for ExecError {
+    fn from(error: ArrayError) -> Self {
+        if let ArrayError::TooManyFailed { members } = error {
+            return Self::TooManyFailed { members };
         }
+        if let ArrayError::NoRoom { path, fault } = error {
+            return Self::NoRoom { member: FailedMember { slot: None, path, fault } };
+        }
+        Self::Array(error)
     }
-}
-
-fn listed(members: &[FailedMember]) -> String {
-    members.iter().map(FailedMember::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// What becomes of old stripes that contradict their parity.
@@ -190,7 +198,9 @@ pub struct Options {
     /// Where everything that happens is written down; `None`: nowhere.
     pub log: Option<EventLog>,
     /// The longest window that is not saved; `None`: as is best for the disks.
-    pub window: Option<kcopy::Sectors>,
+    pub window: Option<Sectors>,
+    /// Memory for windows, all together; `None`: as is best for the disks.
+    pub memory: Option<Sectors>,
     /// A rule to break; for tests of the tests only.
     #[cfg(feature = "mutation")]
     pub mutation: Option<Mutation>,
@@ -257,8 +267,7 @@ pub struct Executor<'a> {
     record: &'a mut Record,
     backup: Option<BackupFile>,
     windows: HashMap<WindowId, Arc<Window>>,
-    /// What written windows had: the first touch of memory costs more than its use.
-    memory: Vec<Vec<u8>>,
+    room: Room,
     flights: slab::Slab<Flight>,
     /// Jobs that ended while something else was waited for.
     landed: VecDeque<(Flight, Outcome)>,
@@ -272,6 +281,9 @@ pub struct Executor<'a> {
     /// Members that left the array since it runs.
     failed: Vec<FailedMember>,
     doubt: Doubt,
+    /// Holes where old rows lie, and where new ones will.
+    read_holes: Holes,
+    write_holes: Holes,
     clock: fn() -> Timestamp,
     /// When the last position was recorded.
     recorded_at: Timestamp,
@@ -291,6 +303,8 @@ struct Flight {
     slots: Vec<Slot>,
     /// Record: which of the superblocks.
     index: usize,
+    /// Save, FlushBackup, WriteHeader: what keeps the backup, in the order of the destinations.
+    keeps: Vec<PathBuf>,
 }
 
 impl<'a> Executor<'a> {
@@ -310,11 +324,13 @@ impl<'a> Executor<'a> {
         clock: fn() -> Timestamp,
     ) -> Result<Self, ExecError> {
         let rules = options.rules();
-        let Options { backup, doubt, until, log, window, .. } = options;
+        let Options { backup, doubt, until, log, window, memory, .. } = options;
         let reshape = record.entries().iter().find_map(|entry| entry.superblock.reshape());
         let start = || restripe.track.position(0);
         let position = reshape.map_or_else(start, |r| restripe.standing(r.position));
-        let limits = restripe.limits(backup.as_ref().map(BackupFile::section), window);
+        let section = backup.as_ref().map(BackupFile::section);
+        let limits = restripe.limits(section, window, memory)?;
+        let room = Room::of(&limits);
         let saved = backup.as_ref().map(BackupFile::claimed).unwrap_or_default();
         let mut track = restripe.track;
         if rules.lack(Mutation::OverwriteEarly) {
@@ -338,7 +354,7 @@ impl<'a> Executor<'a> {
             record,
             backup,
             windows,
-            memory: Vec::new(),
+            room,
             flights,
             landed: VecDeque::new(),
             recording: Vec::new(),
@@ -346,6 +362,8 @@ impl<'a> Executor<'a> {
             alone: VecDeque::new(),
             failed: Vec::new(),
             doubt,
+            read_holes: Holes::new(rules),
+            write_holes: Holes::new(rules),
             clock,
             recorded_at: clock(),
             checkpoints: Checkpoints::default(),
@@ -394,6 +412,10 @@ impl<'a> Executor<'a> {
         loop {
             while let Some(action) = self.machine.poll() {
                 self.begin(action)?;
+                // Where there are only holes nothing is ever waited for.
+                if let Action::Write(..) = action {
+                    self.look_around(go_on);
+                }
             }
             if self.is_quiet()
                 && let Some(id) = self.alone.pop_front()
@@ -475,18 +497,19 @@ impl<'a> Executor<'a> {
 
     /// Starts an action. The last change of the superblocks is done when this returns.
     fn begin(&mut self, action: Action) -> Result<(), ExecError> {
+        tracing::debug!(?action, "begins");
         let (job, slots) = match action {
             Action::Read(id, span) => {
-                let window = self.window(span);
+                let window = self.window(span)?;
                 self.windows.insert(id, Arc::clone(&window));
-                match window::reading(&self.old, &window, None)? {
+                match window::reading(&self.old, &window, None, &mut self.read_holes)? {
                     Reading::Rows(job) => (job, Vec::new()),
                     Reading::Piecewise => {
                         self.alone.push_back(id);
                         return Ok(());
                     }
-                    // The window is zeros.
-                    Reading::Nothing => {
+                    Reading::Blank(witness) => {
+                        window.set_blank(witness);
                         self.machine.handle(Event::Read(id));
                         return Ok(());
                     }
@@ -494,15 +517,23 @@ impl<'a> Executor<'a> {
             }
             Action::Write(id, span) => {
                 let window = self.windows.get(&id).cloned().ok_or(ArrayError::Inconsistent)?;
-                let jobs = window::write_jobs(&self.new, &window, span)?;
+                let jobs = window::write_jobs(&self.new, &window, span, &mut self.write_holes)?;
+                drop(window);
+                if jobs.is_empty() {
+                    self.forget(id);
+                    self.machine.handle(Event::Written(id));
+                    return Ok(());
+                }
                 self.writing.insert(id, jobs.len());
-                return jobs
-                    .into_iter()
-                    .try_for_each(|(job, slots)| self.submit(action, job, slots));
+                // Whoever fails leaves; all others have to get everything.
+                return jobs.into_iter().try_for_each(|(job, slots)| {
+                    self.submit(action, job.on_error(OnError::Detach), slots)
+                });
             }
             Action::Save(id, section) => {
                 let window = self.windows.get(&id).cloned().ok_or(ArrayError::Inconsistent)?;
-                (self.backup_mut()?.save(section, &window), Vec::new())
+                let job = self.backup_mut()?.save(section, &window);
+                return self.submit_backup(action, job);
             }
             Action::FlushBackup if self.rules.lack(Mutation::BackupUnflushed) => {
                 self.machine.handle(Event::BackupFlushed);
@@ -510,7 +541,7 @@ impl<'a> Executor<'a> {
             }
             Action::FlushBackup => {
                 let flush = Job::flush_only(self.backup_mut()?.devices());
-                (flush.priority(Priority::High), Vec::new())
+                return self.submit_backup(action, flush.priority(Priority::High));
             }
             Action::WriteHeader(sections) if self.is_left_claimed(sections) => {
                 self.machine.handle(Event::HeaderWritten);
@@ -520,7 +551,7 @@ impl<'a> Executor<'a> {
                 let now = (self.clock)();
                 let job = self.backup_mut()?.write_header(sections, now);
                 let later = self.rules.lack(Mutation::HeaderUnflushed);
-                (if later { job } else { job.flush() }, Vec::new())
+                return self.submit_backup(action, if later { job } else { job.flush() });
             }
             Action::FlushMembers if self.rules.lack(Mutation::MembersUnflushed) => {
                 self.machine.handle(Event::MembersFlushed);
@@ -538,7 +569,23 @@ impl<'a> Executor<'a> {
     }
 
     fn submit(&mut self, action: Action, job: Job, slots: Vec<Slot>) -> Result<(), ExecError> {
-        self.take_off(Flight { action, slots, index: 0 }, job)
+        self.take_off(Flight { action, slots, index: 0, keeps: Vec::new() }, job)
+    }
+
+    /// A job that writes or flushes what keeps the backup.
+    fn submit_backup(&mut self, action: Action, job: Job) -> Result<(), ExecError> {
+        let backup = self.backup_mut()?;
+        let keeps = match action {
+            Action::WriteHeader(_) => backup.header_paths().collect(),
+            Action::Read(..)
+            | Action::Save(..)
+            | Action::FlushBackup
+            | Action::Write(..)
+            | Action::FlushMembers
+            | Action::Record(_)
+            | Action::Finish => backup.devices().map(|keep| keep.path().to_owned()).collect(),
+        };
+        self.take_off(Flight { action, slots: Vec::new(), index: 0, keeps }, job)
     }
 
     fn take_off(&mut self, flight: Flight, job: Job) -> Result<(), ExecError> {
@@ -551,16 +598,17 @@ impl<'a> Executor<'a> {
     }
 
     /// A window that takes the memory of one that was written, if there is one.
-    fn window(&mut self, span: Span) -> Arc<Window> {
+    fn window(&mut self, span: Span) -> Result<Arc<Window>, ExecError> {
         let content = self.old.geometry().sectors().get().saturating_sub(span.start.get());
-        let memory = self.memory.pop().unwrap_or_default();
-        Arc::new(Window::within(memory, span, content.min(span.sectors)))
+        let memory = self.room.take(window::bytes_of(span.sectors))?;
+        Ok(Arc::new(Window::within(memory, span, content.min(span.sectors))))
     }
 
     /// A window is written: its memory is for the next one.
     fn forget(&mut self, id: WindowId) {
-        self.memory
-            .extend(self.windows.remove(&id).and_then(Arc::into_inner).map(Window::into_memory));
+        if let Some(window) = self.windows.remove(&id).and_then(Arc::into_inner) {
+            self.room.give_back(window.into_memory());
+        }
     }
 
     /// The broken rule of [`Mutation::SectionUncleared`]: a header that only takes claims back is left
@@ -590,7 +638,6 @@ impl<'a> Executor<'a> {
 
     /// The event that a job's end is; `None` if more has to be done first.
     fn end(&mut self, flight: &Flight, outcome: Outcome) -> Result<Option<Event>, ExecError> {
-        let fault = outcome.destinations.iter().find_map(|destination| destination.error);
         let event = match flight.action {
             Action::Read(id, _) => return self.window_read(id, &outcome),
             Action::Write(id, _) => {
@@ -604,9 +651,11 @@ impl<'a> Executor<'a> {
                 self.forget(id);
                 Event::Written(id)
             }
-            Action::Save(..) => self.backup_written(fault, Event::Saved)?,
-            Action::FlushBackup => self.backup_written(fault, Event::BackupFlushed)?,
-            Action::WriteHeader(_) => self.backup_written(fault, Event::HeaderWritten)?,
+            Action::Save(..) => self.backup_written(flight, &outcome, Event::Saved)?,
+            Action::FlushBackup => self.backup_written(flight, &outcome, Event::BackupFlushed)?,
+            Action::WriteHeader(_) => {
+                self.backup_written(flight, &outcome, Event::HeaderWritten)?
+            }
             Action::FlushMembers => {
                 self.members_answered(&flight.slots, &outcome)?;
                 Event::MembersFlushed
@@ -618,17 +667,6 @@ impl<'a> Executor<'a> {
             Action::Finish => return Err(ArrayError::Inconsistent.into()),
         };
         Ok(Some(event))
-    }
-
-    fn backup_written(
-        &mut self,
-        fault: Option<kcopy::Fault>,
-        event: Event,
-    ) -> Result<Event, ExecError> {
-        let Some(fault) = fault else { return Ok(event) };
-        let first = self.backup_mut()?.devices().next();
-        let path = first.map(|device| device.path().to_owned()).unwrap_or_default();
-        Err(ExecError::Backup { path, fault })
     }
 
     /// A window's old stripes are in memory, or some of them could not be read.

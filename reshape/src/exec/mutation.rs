@@ -27,6 +27,12 @@ pub enum Mutation {
     FillsStay,
     /// A member that could not be written or flushed goes on as if it had been.
     FailureIgnored,
+    /// A member leaves when the file system that it lies on is full.
+    FullLeaves,
+    /// Zeros are left out wherever a member may have a hole.
+    DataTakenForHole,
+    /// Rows count as zeros if one member has a hole there.
+    HoleHalfSeen,
 }
 
 /// Which rules hold: all of them, but in tests of the tests.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use kcopy::Device;
 
+use super::holes::Holes;
 use super::mutation::{Mutation, Rules};
-use super::restore::restore;
+use super::restore::{Standing, restore};
 use super::window::{Other, Reading, Window, Witness, reading};
-use super::{ExecError, Executor, FailedMember, Options, Progress, Restripe};
+use super::{Doubt, ExecError, Executor, FailedMember, Options, Progress, Restripe};
 use crate::array::{
     Age, Array, ArrayError, Backup, DeviceReader, Members, NoBackup, Range, Record, View, is_absent,
 };
@@ -114,12 +115,27 @@ impl Ongoing {
         self.rules = Rules { broken: rule };
     }
 
-    /// Reads the superblocks anew: after they were changed.
+    /// Reads the superblocks anew: after they were changed. What stands on members that left does not count.
     fn reread(self, mover: &mut Mover) -> Result<Self, ExecError> {
-        let (failed, rules) = (self.failed, self.rules);
-        let members = Members::read(mover, self.members.devices)?;
+        let (mut failed, rules) = (self.failed, self.rules);
+        let mut devices = self.members.devices.clone();
+        devices.retain(|device| !failed.iter().any(|member| member.path == device.path()));
+        let (members, unreadable) = Members::read_readable(mover, devices)?;
         let assembly = assemble(&members.candidates)?;
-        Ok(Self { failed, rules, ..Self::new(assembly, members)? })
+        let mut again = Self::new(assembly, members)?;
+        for (mut member, _) in unreadable {
+            let known = self.assembly.members.iter().find(|known| {
+                let candidate = self.members.candidates.get(known.candidate);
+                candidate.is_some_and(|candidate| candidate.path == member.path)
+            });
+            member.slot = known.and_then(|known| known.slot);
+            tracing::warn!(%member, "a member left the array");
+            failed.push(member);
+        }
+        // Their absence is recorded before anything else is.
+        again.failed = failed;
+        again.rules = rules;
+        Ok(again)
     }
 
     /// What is recorded.
@@ -224,13 +240,14 @@ impl Ongoing {
         let Distances { start: from, end: to } = self.distances_at_risk();
         let other = Other { geometry: self.restripe.new.clone(), shift: track.shift };
         let mut all = Witness::default();
+        let mut holes = Holes::new(self.rules);
         let mut at = from;
         while at < to {
             let end = to.min(at + LOOK.next_multiple_of(track.unit));
             let (a, b) = (track.position(at), track.position(end));
             let span = Span { start: a.min(b), sectors: end - at };
-            let window = Arc::new(Window::new(span));
-            match reading(&self.old, &window, Some(other.clone()))? {
+            let window = Arc::new(Window::new(span)?);
+            match reading(&self.old, &window, Some(other.clone()), &mut holes)? {
                 Reading::Rows(job) => {
                     let outcome = mover.run(job)?;
                     if outcome.read.is_some() {
@@ -239,7 +256,7 @@ impl Ongoing {
                     all.add(window.witness());
                 }
                 Reading::Piecewise => all.mute += span.sectors,
-                Reading::Nothing => {}
+                Reading::Blank(witness) => all.add(witness),
             }
             at = end;
         }
@@ -320,16 +337,26 @@ impl Ongoing {
     ///
     /// # Errors
     ///
-    /// A backup that cannot be read, members that cannot be written.
+    /// A backup that cannot be read, more members that cannot be written than the array can do without.
     pub fn restore(
         mut self,
         mover: &mut Mover,
         backup: &Backup,
         now: Timestamp,
     ) -> Result<Self, ExecError> {
-        let way = (&self.restripe, &self.new);
-        restore(mover, &mut self.record, way, backup, now, self.rules)?;
+        restore(mover, &mut self.standing(), backup, now)?;
         self.reread(mover)
+    }
+
+    fn standing(&mut self) -> Standing<'_> {
+        Standing {
+            restripe: &self.restripe,
+            old: &mut self.old,
+            new: &mut self.new,
+            record: &mut self.record,
+            failed: &mut self.failed,
+            rules: self.rules,
+        }
     }
 
     /// Goes on from the recorded position.
@@ -354,7 +381,7 @@ impl Ongoing {
         ended
     }
 
-    /// The members that failed in runs so far and left the array.
+    /// The members that failed so far and left the array.
     pub fn failed(&self) -> &[FailedMember] {
         &self.failed
     }
@@ -416,6 +443,9 @@ impl Ongoing {
     ) -> Result<(Self, Turned), ExecError> {
         // Before anything moves: a record that cannot be turned is refused here.
         self.check_revert()?;
+        if options.doubt == Doubt::Stop {
+            self.check_ahead(mover)?;
+        }
         let back = self.way_back()?;
         let turn = self.turning_point(&back);
         if turn != self.position() {
@@ -429,7 +459,7 @@ impl Ongoing {
         let stay = self.rules.lack(Mutation::FillsStay);
         let leaving = if stay { Vec::new() } else { self.fills()? };
         self.turned(position)?;
-        self.record.commit(mover, clock(), |superblock| {
+        self.standing().commit(mover, clock(), |superblock| {
             // All of them can: that was seen a moment ago.
             let value = position.get().into();
             let misfit = DoesNotFit { field: "reshape_position", version: "any", value };
@@ -437,6 +467,24 @@ impl Ongoing {
             leaving.iter().try_for_each(|(number, _)| superblock.set_role(*number, Role::Spare))
         })?;
         Ok((self.reread(mover)?, Turned::At(position)))
+    }
+
+    /// Looks whether the old stripes that come next are what their parity says. Whoever goes on reads them; whoever
+    /// turns around leaves them as they are, though they may be overwritten if the record is wrong.
+    fn check_ahead(&self, mover: &mut Mover) -> Result<(), ExecError> {
+        let track = &self.restripe.track;
+        let from = track.distance(self.position()).unwrap_or(track.total);
+        let to = track.total.min(from + LOOK.next_multiple_of(track.unit));
+        let (a, b) = (track.position(from), track.position(to));
+        let window = Arc::new(Window::new(Span { start: a.min(b), sectors: to - from })?);
+        let mut holes = Holes::new(self.rules);
+        if let Reading::Rows(job) = reading(&self.old, &window, None, &mut holes)? {
+            mover.run(job)?;
+        }
+        match window.contradiction() {
+            Some(contradiction) => Err(ExecError::Contradiction { contradiction }),
+            None => Ok(()),
+        }
     }
 
     /// The next position at which whole stripes of both geometries end: there it can turn.

@@ -7,10 +7,9 @@ use kcopy::Outcome;
 
 use super::mutation::Mutation;
 use super::{ExecError, Executor, Flight, Restripe};
-use crate::array::{ArrayError, Record, RecordError};
+use crate::array::{ArrayError, RecordError};
 use crate::machine::{Action, Event};
-use crate::metadata::{Direction, DoesNotFit, Superblock, Timestamp};
-use crate::mover::Mover;
+use crate::metadata::{Direction, DoesNotFit, Superblock};
 use crate::units::{ArraySector, MemberSector};
 
 impl Executor<'_> {
@@ -44,7 +43,7 @@ impl Executor<'_> {
         }
         self.recording = jobs.iter().map(|_| None).collect();
         for (index, job) in jobs.into_iter().enumerate() {
-            self.take_off(Flight { action, slots: Vec::new(), index }, job)?;
+            self.take_off(Flight { action, slots: Vec::new(), index, keeps: Vec::new() }, job)?;
         }
         Ok(())
     }
@@ -69,6 +68,7 @@ impl Executor<'_> {
             ended => ended?,
         }
         self.checkpoints.add(self.checkpoint_at, (self.clock)());
+        tracing::debug!(count = self.checkpoints.count, "position recorded");
         Ok(true)
     }
 
@@ -98,19 +98,8 @@ impl Executor<'_> {
     }
 }
 
-/// Writes a position into every superblock, durably.
-pub(super) fn record_position(
-    mover: &mut Mover,
-    record: &mut Record,
-    restripe: &Restripe,
-    position: ArraySector,
-    now: Timestamp,
-) -> Result<(), ExecError> {
-    Ok(record.commit(mover, now, tell_position(restripe, position))?)
-}
-
 /// Puts a position into a superblock; members that are being filled are good up to it.
-fn tell_position(
+pub(super) fn tell_position(
     restripe: &Restripe,
     position: ArraySector,
 ) -> impl FnMut(&mut Superblock) -> Result<(), DoesNotFit> + use<> {

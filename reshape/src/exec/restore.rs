@@ -8,36 +8,56 @@
 //!
 //! Only sections that go on from the recorded position count; each is recorded before the next is
 //! looked at, so that a crash in between repeats nothing but the last one.
+//!
+//! A member that fails meanwhile leaves, if old and new array can do without it. What it should have got is then
+//! computed from all others, so each of them has to have its part of the section, durably, before the absence is
+//! recorded; and that is recorded before the position. The backup may lie on the one that left: all of the section is
+//! in memory, and until the position is recorded nothing takes the backup away.
 
 use std::sync::Arc;
 
+use kcopy::{Device, OnError};
+
+use super::holes::Holes;
+use super::leaving::is_enough_of;
 use super::mutation::{Mutation, Rules};
-use super::recording::record_position;
+use super::recording::tell_position;
 use super::window::{Window, write_jobs};
-use super::{ExecError, Restripe};
+use super::{ExecError, FailedMember, Restripe};
+use crate::array::leaving::{commit_without_failed, expect_room, flush_members};
 use crate::array::{Backup, Record, View};
 use crate::machine::Span;
-use crate::metadata::Timestamp;
-use crate::mover::{Mover, check_written};
-use crate::units::ArraySector;
+use crate::metadata::{DoesNotFit, Superblock, Timestamp};
+use crate::mover::{MoveError, Mover};
+use crate::units::{ArraySector, Slot};
+
+/// A reshape nobody moves at the moment: its superblocks, and its members before and after.
+#[derive(Debug)]
+pub(super) struct Standing<'a> {
+    pub(super) restripe: &'a Restripe,
+    pub(super) old: &'a mut View,
+    pub(super) new: &'a mut View,
+    pub(super) record: &'a mut Record,
+    /// Members that left the array.
+    pub(super) failed: &'a mut Vec<FailedMember>,
+    pub(super) rules: Rules,
+}
 
 /// Restores what `backup` holds from the recorded position on; returns the new position.
 ///
 /// # Errors
 ///
-/// A backup that cannot be read, members that cannot be written.
+/// A backup that cannot be read, more members that cannot be written than the array can do without.
 pub(super) fn restore(
     mover: &mut Mover,
-    record: &mut Record,
-    (restripe, new): (&Restripe, &View),
+    standing: &mut Standing<'_>,
     backup: &Backup,
     now: Timestamp,
-    rules: Rules,
 ) -> Result<ArraySector, ExecError> {
-    let track = &restripe.track;
-    let recorded = record.entries().iter().find_map(|entry| entry.superblock.reshape());
+    let track = &standing.restripe.track;
+    let recorded = standing.record.entries().iter().find_map(|entry| entry.superblock.reshape());
     let start = || track.position(0);
-    let mut position = recorded.map_or_else(start, |r| restripe.standing(r.position));
+    let mut position = recorded.map_or_else(start, |r| standing.restripe.standing(r.position));
     loop {
         let from = track.distance(position).unwrap_or(0);
         // A section as distances: it may have begun before the position.
@@ -57,20 +77,92 @@ pub(super) fn restore(
         let into = (span.start.get() - start.get()) * kcopy::SECTOR_SIZE;
         let bytes = usize::try_from(span.sectors * kcopy::SECTOR_SIZE).unwrap_or(usize::MAX);
         let content = mover.read(&backup.device, at + into, bytes)?;
-        let window = Arc::new(Window::new(span));
+        let window = Arc::new(Window::new(span)?);
         window.put(span.start, &content);
-        let (jobs, slots): (Vec<_>, Vec<_>) = write_jobs(new, &window, span)?.into_iter().unzip();
-        for (outcome, slots) in mover.run_all(jobs)?.iter().zip(slots) {
-            let legs = slots.iter().filter_map(|slot| new.leg(*slot));
-            let devices: Vec<_> = legs.map(|leg| &leg.device).collect();
-            check_written(outcome, &devices)?;
-        }
-        if !rules.lack(Mutation::RestoreUnflushed) {
-            mover.flush(&new.devices())?;
-        }
+        let failed = standing.write(mover, &window, span)?;
         position = b;
-        if !rules.lack(Mutation::RestoreUnrecorded) {
-            record_position(mover, record, restripe, position, now)?;
+        standing.record(mover, failed, position, now)?;
+    }
+}
+
+impl Standing<'_> {
+    /// Writes a window in the new geometry, durably; those where that failed.
+    fn write(
+        &mut self,
+        mover: &mut Mover,
+        window: &Arc<Window>,
+        span: Span,
+    ) -> Result<Vec<FailedMember>, ExecError> {
+        let mut holes = Holes::new(self.rules);
+        let jobs = write_jobs(self.new, window, span, &mut holes)?.into_iter();
+        let jobs = jobs.map(|(job, slots)| (job.on_error(OnError::Detach), slots));
+        let (jobs, slots): (Vec<_>, Vec<_>) = jobs.unzip();
+        let mut failed: Vec<FailedMember> = Vec::new();
+        for (outcome, slots) in mover.run_all(jobs)?.iter().zip(slots) {
+            let before = failed.len();
+            for (slot, end) in slots.iter().zip(&outcome.destinations) {
+                if let (Some(fault), Some(leg)) = (end.error, self.new.leg(*slot)) {
+                    let path = leg.device.path().to_owned();
+                    failed.push(FailedMember { slot: Some(*slot), path, fault });
+                }
+            }
+            if outcome.cancelled && failed.len() == before {
+                return Err(MoveError::Cancelled.into());
+            }
         }
+        if !self.rules.lack(Mutation::RestoreUnflushed) {
+            let legs = self.new.legs();
+            let members = legs.filter_map(|(slot, leg)| Some((slot, leg?.device.clone())));
+            let mut members: Vec<(Slot, Device)> = members.collect();
+            members.retain(|(slot, _)| !failed.iter().any(|member| member.slot == Some(*slot)));
+            failed.extend(flush_members(mover, &members)?);
+        }
+        failed.sort_by_key(|member| member.slot);
+        failed.dedup_by_key(|member| member.slot);
+        Ok(failed)
+    }
+
+    /// Records a position, and that `failed` left before.
+    fn record(
+        &mut self,
+        mover: &mut Mover,
+        failed: Vec<FailedMember>,
+        position: ArraySector,
+        now: Timestamp,
+    ) -> Result<(), ExecError> {
+        if self.rules.lack(Mutation::RestoreUnrecorded) {
+            return Ok(());
+        }
+        expect_room(&failed)?;
+        let failed = if self.rules.lack(Mutation::FailureIgnored) { Vec::new() } else { failed };
+        for slot in failed.iter().filter_map(|member| member.slot) {
+            if let Some(number) = self.record.number_in(slot) {
+                self.record.drop_device(number);
+            }
+        }
+        self.failed.extend(failed);
+        if !is_enough_of((self.old, self.new), self.record) {
+            return Err(ExecError::TooManyFailed { members: self.failed.clone() });
+        }
+        self.commit(mover, now, tell_position(self.restripe, position))?;
+        let gone = self.failed.iter().filter_map(|member| member.slot);
+        for slot in gone {
+            self.old.set_leg(slot, None);
+            self.new.set_leg(slot, None);
+        }
+        Ok(())
+    }
+
+    /// Changes the superblocks; those that cannot be written leave.
+    pub(super) fn commit(
+        &mut self,
+        mover: &mut Mover,
+        now: Timestamp,
+        change: impl FnMut(&mut Superblock) -> Result<(), DoesNotFit>,
+    ) -> Result<(), ExecError> {
+        let enough = |record: &Record| is_enough_of((self.old, self.new), record);
+        let failed = commit_without_failed(mover, self.record, now, &enough, change)?;
+        self.failed.extend(failed);
+        Ok(())
     }
 }

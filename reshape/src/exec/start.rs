@@ -2,19 +2,17 @@
 
 use kcopy::Sectors;
 
-use super::leaving::commit_without_failed;
 use super::{ExecError, FailedMember};
-use crate::array::Record;
+use crate::array::leaving::commit_without_failed;
+use crate::array::{ArrayError, Entry, Record, RecordError};
 use crate::geometry::Geometry;
-use crate::machine::{Backup, Limits, Rows, Track};
+use crate::machine::{self, Backup, Limits, Rows, SAVED_AT_ONCE, Track};
 use crate::metadata::{Direction, DoesNotFit, Reshape, Resync, Role, Superblock, Timestamp};
 use crate::mover::Mover;
 use crate::units::{ArraySector, MemberSector, Slot};
 
 /// Memory for windows that are saved, all together, in bytes: one is read, one is saved, one is written.
 const SAVED_MEMORY: u64 = 64 << 20;
-/// Windows that are saved in memory at once.
-const SAVED_WINDOWS: u64 = 3;
 /// Memory for windows that need not be saved, all together, in bytes: what the disks have on their way,
 /// and little enough to stay in the processor's cache.
 const FREE_MEMORY: u64 = 8 << 20;
@@ -121,21 +119,25 @@ impl Restripe {
         Sectors::new((critical.end - critical.start).next_multiple_of(unit))
     }
 
-    /// The sectors that a section of a backup should have, if one is needed.
+    /// The sectors that a section of a backup should have, if one is needed: no more than the machine will ever
+    /// save at once, for all of it is written before anything is moved.
     pub fn section(&self) -> Option<Sectors> {
         if self.track.critical().is_empty() {
             return None;
         }
         let unit = self.whole_stripes();
-        let most = (self.track.total / unit * unit).max(unit);
-        let share = sectors(SAVED_MEMORY) / SAVED_WINDOWS;
-        Some(Sectors::new((share / unit * unit).clamp(unit, most)))
+        let share = sectors(SAVED_MEMORY) / SAVED_AT_ONCE;
+        let used = machine::longest_saved(share, sectors(SAVED_MEMORY), self.track.total);
+        // However little there is: while one section is written, the next is saved.
+        let several = (self.track.total / 4).max(unit);
+        let length = used.min(several).min(self.critical_section().get());
+        Some(Sectors::new((length / unit * unit).max(unit)))
     }
 
     /// A window that need not be saved: short, so that reading and writing overlap.
     fn free_window(&self) -> u64 {
         let (unit, width) = (self.track.unit, self.track.new.width);
-        let most = sectors(SAVED_MEMORY) / SAVED_WINDOWS;
+        let most = sectors(SAVED_MEMORY) / SAVED_AT_ONCE;
         (sectors(FREE_ROWS).saturating_mul(width).min(most) / unit * unit).max(unit)
     }
 
@@ -146,19 +148,34 @@ impl Restripe {
         distance < critical.end
     }
 
-    /// The machine's bounds with a backup of sections of that length, or without one.
-    pub(super) fn limits(&self, section: Option<Sectors>, window: Option<Sectors>) -> Limits {
-        let backup =
-            section.map_or(Backup::None, |length| Backup::Sections { length: length.get() });
-        let saved = section.map_or(0, |length| length.get().saturating_mul(SAVED_WINDOWS));
-        let unit = self.track.unit;
-        let window = match window {
-            Some(wanted) => (wanted.get() / unit * unit).max(unit),
-            None => self.free_window(),
-        };
-        // However wide the array is: one is read, one is written, one waits.
+    /// The machine's bounds with a backup of sections of that length, or without one, and with so much memory
+    /// for windows, if there is a bound.
+    ///
+    /// # Errors
+    ///
+    /// [`ExecError::LittleMemory`].
+    pub(super) fn limits(
+        &self,
+        section: Option<Sectors>,
+        window: Option<Sectors>,
+        memory: Option<Sectors>,
+    ) -> Result<Limits, ExecError> {
+        let (unit, stripes) = (self.track.unit, self.track.whole_stripes());
+        let bound = memory.map_or(u64::MAX, Sectors::get);
+        let needed = if section.is_some() { stripes } else { unit };
+        if needed > bound {
+            let [memory, needed] = [bound, needed].map(Sectors::new);
+            return Err(ExecError::LittleMemory { memory, needed });
+        }
+        // Of a length, what lets three of them be in memory at once: one is read, one is written, one waits.
+        let third = |length: u64, unit: u64| (length.min(bound / 3) / unit * unit).max(unit);
+        let section = section.map(|length| third(length.get(), stripes));
+        let saved = section
+            .map_or(0, |length| sectors(SAVED_MEMORY).max(length.saturating_mul(SAVED_AT_ONCE)));
+        let window = third(window.map_or_else(|| self.free_window(), Sectors::get), unit);
         let free = sectors(FREE_MEMORY).max(window.saturating_mul(3));
-        Limits { window, memory: saved.max(free), backup }
+        let backup = section.map_or(Backup::None, |length| Backup::Sections { length });
+        Ok(Limits { window, memory: saved.max(free).min(bound), backup })
     }
 }
 
@@ -192,8 +209,8 @@ fn rows(geometry: &Geometry) -> Option<Rows> {
 ///
 /// # Errors
 ///
-/// What the superblocks cannot say, or a failed write that matters: of one of `added`, or of more members than
-/// the array can do without.
+/// What the superblocks cannot say, or a failed write that matters: [`ArrayError::Newcomer`] if it is of one of
+/// `added`, and no reshape is recorded then; or of more members than the array can do without.
 pub fn begin(
     mover: &mut Mover,
     record: &mut Record,
@@ -227,7 +244,8 @@ pub fn begin(
             && old.enough(|slot| is_whole(slot) && !is_added(slot))
             && new.enough(|slot| is_whole(slot) || is_added(slot))
     };
-    commit_without_failed(mover, record, now, &enough, |superblock| {
+    let before = record.entries().to_vec();
+    let ended = commit_without_failed(mover, record, now, &enough, |superblock| {
         for (number, slot) in added {
             match superblock {
                 Superblock::V1(superblock) => {
@@ -253,7 +271,58 @@ pub fn begin(
             Role::Spare | Role::Faulty | Role::Journal | Role::Reserved(_) => None,
         };
         superblock.set_reshape(&reshape(slot))
-    })
+    });
+    match ended {
+        Err(ArrayError::TooManyFailed { members }) => {
+            Err(take_back(mover, record, (old, added, &before), members, now))
+        }
+        ended => Ok(ended?),
+    }
+}
+
+/// Makes the superblocks what they were `before`, if one of `added` failed and the old array can go on as it was:
+/// nothing was moved. Returns what to say about it.
+fn take_back(
+    mover: &mut Mover,
+    record: &mut Record,
+    (old, added, before): (&Geometry, &[(u32, Slot)], &[Entry]),
+    members: Vec<FailedMember>,
+    now: Timestamp,
+) -> ExecError {
+    let is_lost = |entry: &&Entry| record.entry(entry.superblock.dev_number()).is_none();
+    let is_new = |entry: &&Entry| added.iter().any(|(n, _)| *n == entry.superblock.dev_number());
+    let lost: Vec<&Entry> = before.iter().filter(is_lost).filter(is_new).collect();
+    let is_told = |member: &&FailedMember| lost.iter().any(|e| e.device.path() == member.path);
+    let Some(failed) = members.iter().find(is_told).cloned() else {
+        return ExecError::TooManyFailed { members };
+    };
+    let enough = |record: &Record| {
+        old.enough(|slot| {
+            let there = before.iter().map(|entry| &entry.superblock);
+            let mut whole = there.filter(|s| s.recovery_offset().is_none());
+            whole.any(|s| s.role() == Role::Active(slot) && record.entry(s.dev_number()).is_some())
+        })
+    };
+    if !enough(record) {
+        return ExecError::TooManyFailed { members };
+    }
+    for entry in record.entries_mut() {
+        let own = |was: &&Entry| was.superblock.dev_number() == entry.superblock.dev_number();
+        let Some(Entry { superblock: mut was, .. }) = before.iter().find(own).cloned() else {
+            continue;
+        };
+        was.set_events(entry.superblock.events());
+        for lost in &lost {
+            if let Err(misfit) = was.set_role(lost.superblock.dev_number(), Role::Faulty) {
+                return RecordError::from(misfit).into();
+            }
+        }
+        entry.superblock = was;
+    }
+    match commit_without_failed(mover, record, now, &enough, |_| Ok(())) {
+        Ok(_) => ArrayError::Newcomer { failed }.into(),
+        Err(error) => error.into(),
+    }
 }
 
 /// Makes the new geometry the only one, durably.

@@ -1,6 +1,8 @@
 //! Reshapes on the simulated device, with the power going at any operation.
 
-use kcopy::backend::sim::{Crash, DiskId, DiskOptions, Effect, Fault, OpKind, Rng, SimWorld};
+use kcopy::backend::sim::{
+    Crash, DiskId, DiskOptions, Effect, Fault, OpKind, Phase, Rng, SimWorld,
+};
 use kcopy::engine::Config;
 use kcopy::pool::Pool;
 use kcopy::{Device, Sector, Sectors};
@@ -81,10 +83,23 @@ fn mover(world: &SimWorld) -> Mover {
 
 /// A world with members (spares for a growth among them) and, last, the file for a backup.
 fn make(case: &Case, seed: u64) -> (SimWorld, Vec<DiskId>, DiskId) {
+    // A shrink keeps what the smaller array has.
+    let keep = case.geometry(1).sectors().get().min(case.geometry(0).sectors().get());
+    make_of(case, seed, |options| options, numbered(keep))
+}
+
+/// The same with disks that `like` makes different, and this content.
+fn make_of(
+    case: &Case,
+    seed: u64,
+    like: fn(DiskOptions) -> DiskOptions,
+    content: Vec<u8>,
+) -> (SimWorld, Vec<DiskId>, DiskId) {
     let world = SimWorld::new(seed);
     let count = case.disks.0.max(case.disks.1);
     let bytes = (DATA + ROWS + TAIL) * 512;
-    let ids: Vec<_> = (0..count).map(|_| world.add_disk(DiskOptions::new(bytes)).id()).collect();
+    let disk = |_| world.add_disk(like(DiskOptions::new(bytes))).id();
+    let ids: Vec<_> = (0..count).map(disk).collect();
     let file = world.add_disk(DiskOptions::new(1 << 22).file(1 << 23)).id();
     let mut mover = mover(&world);
     let version: Version = "1.2".parse().expect("a version");
@@ -129,10 +144,9 @@ fn make(case: &Case, seed: u64) -> (SimWorld, Vec<DiskId>, DiskId) {
     let devices: Vec<_> = ids.iter().map(|id| world.disk(*id).device()).collect();
     let (assembly, members) = read(&mut mover, devices).expect("an array");
     let array = Array::open(&assembly, &members.devices, &[]).expect("an array");
-    // A shrink keeps what the smaller array has.
-    let keep = case.geometry(1).sectors().get().min(array.sectors().get());
-    let source = Source::Memory(Arc::new(numbered(keep)));
-    array.write_from(&mut mover, Range::new(0, keep), &source, &mut |_| true).expect("filled");
+    let sectors = Sectors::from_bytes_floor(u64::try_from(content.len()).expect("small")).get();
+    let source = Source::Memory(Arc::new(content));
+    array.write_from(&mut mover, Range::new(0, sectors), &source, &mut |_| true).expect("filled");
     let devices: Vec<&Device> = members.devices.iter().collect();
     mover.flush(&devices).expect("flushed");
     (world, ids, file)
@@ -204,7 +218,7 @@ fn finish_it(mover: &mut Mover, ongoing: Ongoing, file: &Device) -> Result<State
     ongoing.run(mover, options, now, &mut |_| true).map_err(text)
 }
 
-fn text(error: impl fmt::Display) -> String {
+fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
@@ -357,6 +371,37 @@ fn begin_growth(mover: &mut Mover, devices: &[Device]) -> Ongoing {
     begin(mover, &mut record, &GROWTH.restripe(), &added, now()).expect("begun");
     let (assembly, members) = read(mover, devices.to_vec()).expect("an array");
     Ongoing::new(assembly, members).expect("recorded")
+}
+
+/// All reads and writes of the members' data since the trace had `from` lines, with their bytes.
+fn asked_of_data(world: &SimWorld, from: usize) -> Vec<(DiskId, OpKind, u64)> {
+    let first = (DATA - 64) * 512;
+    let events = world.trace_from(from).into_iter();
+    let ended = events.filter_map(|event| match event.phase {
+        Phase::Ended(Ok(bytes)) if event.offset >= first && bytes > 0 => {
+            Some((event.disk, event.kind, u64::from(bytes)))
+        }
+        Phase::Ended(_) | Phase::Issued => None,
+    });
+    ended.filter(|(_, kind, _)| matches!(kind, OpKind::Read | OpKind::Write)).collect()
+}
+
+/// A growth of sparse members wrote zeros into all of their holes.
+#[test]
+fn holes_are_neither_read_nor_filled() {
+    let (world, ids, _) = make_of(&GROWTH, 7, DiskOptions::sparse, vec![1; 4096]);
+    let mut mover = mover(&world);
+    let devices: Vec<_> = ids.iter().map(|id| world.disk(*id).device()).collect();
+    let mut ongoing = begin_growth(&mut mover, &devices);
+    let from = world.trace().len();
+    let options = Options { window: Some(Sectors::new(24)), ..Options::default() };
+    let ended = ongoing.run(&mut mover, options, now, &mut |_| true);
+    assert_eq!(ended.expect("it goes on"), State::Finished);
+    // One chunk has something, and its parity. The window that it lies in is two old rows of three members. It and its
+    // new parity are written, and zeros where both were before.
+    let asked = asked_of_data(&world, from);
+    let sum = |kind| asked.iter().filter(|op| op.1 == kind).map(|op| op.2).sum::<u64>();
+    assert_eq!((sum(OpKind::Read), sum(OpKind::Write)), (3 * 2 * 4096, 4 * 4096), "{asked:?}");
 }
 
 /// The driver turns a growth around where it is: `mdadm --update=revert-reshape` changes superblocks only.

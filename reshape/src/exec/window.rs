@@ -1,13 +1,17 @@
 //! A window in memory, and the transforms between it and the members' rows.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kcopy::{Errno, Extent, Job, PieceBuffers, Sectors, Transform};
 use smallvec::SmallVec;
 
+use super::holes::{FINEST, Holes, Run};
+use super::memory::Memory;
 use crate::array::{ArrayError, Leg, View};
 use crate::geometry::{Geometry, On, Part, Place};
 use crate::machine::Span;
+use crate::mover::MoveError;
 use crate::parity::{self, Block, Data, Role, Verdict, fill};
 use crate::units::{ArraySector, MemberSector, Slot};
 
@@ -34,8 +38,10 @@ impl Contradiction {
 pub struct Witness {
     /// Rows that agree with their parity and hold something.
     pub verified: u64,
-    /// Rows that agree and are the same in both geometries: zeros, or where nothing changes its place.
+    /// Zeros. Where new stripes are zeros for the most part, those may be all of them that are written.
     pub blank: u64,
+    /// Rows that agree and are the same in both geometries.
+    pub same: u64,
     /// Rows whose parity says nothing: it is needed to compute what is missing, or it would agree just as
     /// well if new stripes stood there.
     pub mute: u64,
@@ -46,7 +52,7 @@ pub struct Witness {
 impl Witness {
     /// Whether every row agrees with a parity of its own.
     pub fn holds(&self) -> bool {
-        self.mute == 0 && self.contradicting == 0
+        self.mute == 0 && self.blank == 0 && self.contradicting == 0
     }
 
     /// Whether no row contradicts its parity, and more agree than say nothing: what an empty backup says is
@@ -55,9 +61,20 @@ impl Witness {
         self.contradicting == 0 && self.verified > self.mute
     }
 
+    /// What `sectors` rows of zeros say where `lost` members are missing.
+    fn of_zeros(geometry: &Geometry, sectors: u64, lost: usize) -> Self {
+        let parities = geometry.stripes().map_or(0, |s| s.disks().abs_diff(s.data_disks()));
+        // Zeros agree with zeros, if a parity is left that is not needed to compute something.
+        match usize::try_from(parities).is_ok_and(|parities| lost < parities) {
+            true => Self { blank: sectors, ..Self::default() },
+            false => Self { mute: sectors, ..Self::default() },
+        }
+    }
+
     pub(super) fn add(&mut self, other: Self) {
         self.verified += other.verified;
         self.blank += other.blank;
+        self.same += other.same;
         self.mute += other.mute;
         self.contradicting += other.contradicting;
     }
@@ -65,11 +82,11 @@ impl Witness {
 
 impl std::fmt::Display for Witness {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { verified, blank, mute, contradicting } = self;
+        let Self { verified, blank, same, mute, contradicting } = self;
         write!(
             f,
-            "{verified} rows verified, {blank} blank, {mute} without a spare parity, \
-             {contradicting} contradicting"
+            "{verified} rows verified, {same} the same before and after, {blank} blank, \
+             {mute} without a spare parity, {contradicting} contradicting"
         )
     }
 }
@@ -78,31 +95,40 @@ impl std::fmt::Display for Witness {
 #[derive(Debug)]
 pub(super) struct Window {
     span: Span,
-    bytes: Mutex<Vec<u8>>,
+    /// The content is at its beginning.
+    memory: Mutex<Memory>,
+    /// Its content is zeros, whatever its memory holds.
+    blank: AtomicBool,
     bad: Mutex<Option<Contradiction>>,
     witness: Mutex<Witness>,
 }
 
 impl Window {
-    pub(super) fn new(span: Span) -> Self {
-        Self::within(Vec::new(), span, span.sectors)
+    /// A window of zeros.
+    ///
+    /// # Errors
+    ///
+    /// [`MoveError::NoMemory`].
+    pub(super) fn new(span: Span) -> Result<Self, MoveError> {
+        let bytes = bytes_of(span.sectors);
+        Ok(Self::within(Memory::NONE.fit(bytes, bytes)?, span, 0))
     }
 
-    /// A window in memory that another one had. Of its content the first `content` sectors will be put
-    /// there; what lies behind them is zeros.
-    pub(super) fn within(mut memory: Vec<u8>, span: Span, content: u64) -> Self {
-        let bytes = |sectors: u64| usize::try_from(sectors * kcopy::SECTOR_SIZE).unwrap_or(0);
-        memory.resize(bytes(span.sectors), 0);
-        if let Some(behind) = memory.get_mut(bytes(content)..) {
+    /// A window in memory that fits it. Of its content the first `content` sectors will be put there; what
+    /// lies behind them is zeros.
+    pub(super) fn within(mut memory: Memory, span: Span, content: u64) -> Self {
+        let (start, end) = (bytes_of(content), bytes_of(span.sectors));
+        if let Some(behind) = memory.bytes_mut().get_mut(start..end) {
             behind.fill(0);
         }
         let (bad, witness) = (Mutex::new(None), Mutex::default());
-        Self { span, bytes: Mutex::new(memory), bad, witness }
+        let blank = AtomicBool::new(false);
+        Self { span, memory: Mutex::new(memory), blank, bad, witness }
     }
 
     /// Its memory, for another one.
-    pub(super) fn into_memory(self) -> Vec<u8> {
-        self.bytes.into_inner().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn into_memory(self) -> Memory {
+        self.memory.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn span(&self) -> Span {
@@ -119,16 +145,46 @@ impl Window {
         *lock(&self.witness)
     }
 
+    /// Its content is zeros: what of its memory says otherwise is touched only if somebody wants to see it.
+    pub(super) fn set_blank(&self, witness: Witness) {
+        self.blank.store(true, Ordering::Relaxed);
+        lock(&self.witness).add(witness);
+    }
+
     /// A part of the window's content in memory.
     pub(super) fn with_bytes<R>(&self, take: impl FnOnce(&[u8]) -> R) -> R {
-        take(&lock(&self.bytes))
+        let memory = self.memory();
+        take(memory.bytes().get(..bytes_of(self.span.sectors)).unwrap_or_default())
+    }
+
+    /// Its memory, as its content is.
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        let mut memory = lock(&self.memory);
+        if self.blank.swap(false, Ordering::Relaxed)
+            && let Some(content) = memory.bytes_mut().get_mut(..bytes_of(self.span.sectors))
+        {
+            content.fill(0);
+        }
+        memory
+    }
+
+    /// Whether `sectors` of array content from `at` on, what of it does not lie in the window included, are zeros.
+    pub(super) fn is_blank(&self, at: ArraySector, sectors: u64) -> bool {
+        let memory = lock(&self.memory);
+        if self.blank.load(Ordering::Relaxed) {
+            return true;
+        }
+        match self.overlap(at, bytes_of(sectors)) {
+            Some((mine, _)) => memory.bytes().get(mine).is_some_and(is_blank),
+            None => true,
+        }
     }
 
     /// Puts array content into the window, what of it lies there.
     pub(super) fn put(&self, at: ArraySector, content: &[u8]) {
-        let mut bytes = lock(&self.bytes);
+        let mut memory = self.memory();
         if let Some((mine, theirs)) = self.overlap(at, content.len())
-            && let (Some(to), Some(from)) = (bytes.get_mut(mine), content.get(theirs))
+            && let (Some(to), Some(from)) = (memory.bytes_mut().get_mut(mine), content.get(theirs))
         {
             to.copy_from_slice(from);
         }
@@ -136,13 +192,16 @@ impl Window {
 
     /// Copies array content out of the window; what of it does not lie there is zeros.
     fn get(&self, at: ArraySector, content: &mut [u8]) {
-        let bytes = lock(&self.bytes);
+        let memory = lock(&self.memory);
         let overlap = self.overlap(at, content.len());
+        if self.blank.load(Ordering::Relaxed) {
+            return content.fill(0);
+        }
         if overlap.as_ref().is_none_or(|(_, theirs)| theirs.len() < content.len()) {
             content.fill(0);
         }
         if let Some((mine, theirs)) = overlap
-            && let (Some(from), Some(to)) = (bytes.get(mine), content.get_mut(theirs))
+            && let (Some(from), Some(to)) = (memory.bytes().get(mine), content.get_mut(theirs))
         {
             to.copy_from_slice(from);
         }
@@ -165,6 +224,11 @@ impl Window {
         }
         Some((byte(low - start)?..byte(high - start)?, byte(low - from)?..byte(high - from)?))
     }
+}
+
+/// Bytes of `sectors` in memory.
+pub(super) fn bytes_of(sectors: u64) -> usize {
+    usize::try_from(sectors.saturating_mul(kcopy::SECTOR_SIZE)).unwrap_or(usize::MAX)
 }
 
 /// The rows of a geometry that hold something of `span`, whole rows of chunks.
@@ -267,7 +331,7 @@ impl Other {
             let len = (chunk - there % chunk).min(sectors - done);
             match self.proof(old, MemberSector::new(at)) {
                 Proof::Old => seen.verified += len,
-                Proof::Same => seen.blank += len,
+                Proof::Same => seen.same += len,
                 Proof::None => seen.mute += len,
             }
             done += len;
@@ -417,8 +481,9 @@ impl Gather {
 /// How a window is read from the old geometry.
 #[derive(Debug)]
 pub(super) enum Reading {
-    /// Nothing of the old array lies there.
-    Nothing,
+    /// Nothing has to be read: it is zeros. Nothing of the old array lies there, or holes of all members that
+    /// would be read; what their rows say about themselves.
+    Blank(Witness),
     /// Whole rows at once, verified.
     Rows(Job),
     /// Sector by sector, from whoever has it: some rows are not whole on enough members.
@@ -432,9 +497,12 @@ pub(super) fn reading(
     view: &View,
     window: &Arc<Window>,
     other: Option<Other>,
+    holes: &mut Holes,
 ) -> Result<Reading, ArrayError> {
     let geometry = view.geometry();
-    let Some((start, end)) = rows(geometry, window.span) else { return Ok(Reading::Nothing) };
+    let Some((start, end)) = rows(geometry, window.span) else {
+        return Ok(Reading::Blank(Witness::default()));
+    };
     let (from, len) = (MemberSector::new(start), Sectors::new(end - start));
     let good = |leg: Option<&Leg>| leg.filter(|leg| leg.is_good(from, len)).cloned();
     let mut slots: SmallVec<[Slot; 16]> = SmallVec::new();
@@ -454,6 +522,9 @@ pub(super) fn reading(
     }
     if geometry.stripes().is_none() {
         one_copy(geometry, &mut slots, &mut extents);
+    }
+    if holes.are_all(&extents) {
+        return Ok(Reading::Blank(Witness::of_zeros(geometry, end - start, lost.len())));
     }
     let computed = if geometry.stripes().is_some() { lost.len() } else { 0 };
     slots.extend(lost.iter().copied().take(computed));
@@ -524,39 +595,48 @@ impl Transform for Scatter {
     }
 }
 
-/// The jobs that write a window in the new geometry, each with the members it writes.
+/// The jobs that write a window in the new geometry, each with the members it writes. Zeros are not written into
+/// holes: there may be no job at all.
 pub(super) fn write_jobs(
     view: &View,
     window: &Arc<Window>,
     span: Span,
+    holes: &mut Holes,
 ) -> Result<Vec<(Job, Vec<Slot>)>, ArrayError> {
     if view.geometry().stripes().is_some() {
-        return Ok(vec![rows_job(view, window, span)?]);
+        return rows_jobs(view, window, span, holes);
     }
-    copy_jobs(view, window, span)
+    copy_jobs(view, window, span, holes)
 }
 
-/// The job that writes a window's new rows.
-fn rows_job(view: &View, window: &Arc<Window>, span: Span) -> Result<(Job, Vec<Slot>), ArrayError> {
+/// The jobs that write a window's new rows: one, where nothing is left out.
+fn rows_jobs(
+    view: &View,
+    window: &Arc<Window>,
+    span: Span,
+    holes: &mut Holes,
+) -> Result<Vec<(Job, Vec<Slot>)>, ArrayError> {
     let geometry = view.geometry();
     let (start, end) = rows(geometry, span).ok_or(ArrayError::Inconsistent)?;
-    let (from, len) = (MemberSector::new(start), Sectors::new(end - start));
     let buffers = u16::try_from(geometry.raid_disks()).map_err(|_| ArrayError::Inconsistent)?;
-    let scatter = Scatter {
-        geometry: geometry.clone(),
-        start: start * kcopy::SECTOR_SIZE,
-        window: Arc::clone(window),
+    let runs = holes.runs_to_write(view, window, start..end)?;
+    let job = |run: Run| {
+        let (from, len) = (MemberSector::new(run.rows.start), run.rows.end - run.rows.start);
+        let scatter = Scatter {
+            geometry: geometry.clone(),
+            start: run.rows.start * kcopy::SECTOR_SIZE,
+            window: Arc::clone(window),
+        };
+        let mut job = Job::stripe(buffers, Arc::new(scatter));
+        for slot in &run.slots {
+            let leg = view.leg(*slot).ok_or(ArrayError::Inconsistent)?;
+            let extent = leg.extent(from, Sectors::new(len)).ok_or(ArrayError::Inconsistent)?;
+            let buffer = u16::try_from(slot.get()).map_err(|_| ArrayError::Inconsistent)?;
+            job = job.to_from(extent, buffer);
+        }
+        Ok((job, run.slots.into_vec()))
     };
-    let mut job = Job::stripe(buffers, Arc::new(scatter));
-    let mut slots = Vec::new();
-    for (slot, leg) in view.legs() {
-        let Some(leg) = leg else { continue };
-        let extent = leg.extent(from, len).ok_or(ArrayError::Inconsistent)?;
-        let buffer = u16::try_from(slot.get()).map_err(|_| ArrayError::Inconsistent)?;
-        job = job.to_from(extent, buffer);
-        slots.push(slot);
-    }
-    Ok((job, slots))
+    runs.into_iter().map(job).collect()
 }
 
 /// Sectors of a member in one job where chunks stand for themselves.
@@ -569,6 +649,17 @@ struct CopyRun {
     sectors: u64,
     /// Array sectors, in the order of the run.
     cuts: Vec<Span>,
+}
+
+impl CopyRun {
+    fn take(&mut self, cut: Span) {
+        match self.cuts.last_mut() {
+            Some(last) if last.start.get() + last.sectors == cut.start.get() => {
+                last.sectors += cut.sectors;
+            }
+            _ => self.cuts.push(cut),
+        }
+    }
 }
 
 /// Fills a run from a window.
@@ -605,28 +696,35 @@ fn copy_jobs(
     view: &View,
     window: &Arc<Window>,
     span: Span,
+    holes: &mut Holes,
 ) -> Result<Vec<(Job, Vec<Slot>)>, ArrayError> {
     let geometry = view.geometry();
+    let longest = if holes.may_be_in(view) { FINEST.min(LONGEST_RUN) } else { LONGEST_RUN };
     let end = (span.start.get() + span.sectors).min(geometry.sectors().get());
     let (mut at, mut runs) = (span.start.get(), Vec::<CopyRun>::new());
     while at < end {
         let found = geometry.at(ArraySector::new(at)).ok_or(ArrayError::Inconsistent)?;
-        let sectors = found.run.get().min(end - at).clamp(1, LONGEST_RUN);
+        let sectors = found.run.get().min(end - at).clamp(1, longest);
         let cut = Span { start: ArraySector::new(at), sectors };
         at += sectors;
+        let mut places = found.places;
+        places.retain(|place| !holes.takes_zeros(view, window, *place, cut));
+        if places.is_empty() {
+            continue;
+        }
         let behind = |run: &&mut CopyRun| {
             let next = |place: &Place| place.sector.get() + run.sectors;
-            let mut pairs = run.places.iter().zip(&found.places);
+            let mut pairs = run.places.iter().zip(&places);
             run.sectors + sectors <= LONGEST_RUN
-                && run.places.len() == found.places.len()
+                && run.places.len() == places.len()
                 && pairs.all(|(old, new)| old.slot == new.slot && next(old) == new.sector.get())
         };
         match runs.iter_mut().find(behind) {
             Some(run) => {
                 run.sectors += sectors;
-                run.cuts.push(cut);
+                run.take(cut);
             }
-            None => runs.push(CopyRun { places: found.places, sectors, cuts: vec![cut] }),
+            None => runs.push(CopyRun { places, sectors, cuts: vec![cut] }),
         }
     }
     let job = |run: CopyRun| {

@@ -72,6 +72,22 @@ const START: u64 = 2;
 /// The same for windows that are saved, of which more is in memory.
 const SAVED_START: u64 = 4;
 
+/// Windows that are saved in memory at once: one is read, one is saved, one is written.
+pub(crate) const SAVED_AT_ONCE: u64 = 3;
+
+/// How many of `most` sectors are used at once with so much `memory` and so much `moved`, a `start`-th part of
+/// them from the start.
+fn warm(most: u64, (memory, moved): (u64, u64), start: u64) -> u64 {
+    let all = u128::from(memory.saturating_mul(WARM).max(1));
+    let share = u128::from(most) * u128::from(moved) / all;
+    u64::try_from(share).unwrap_or(most).clamp(most / start, most)
+}
+
+/// The longest window that is saved before `total` sectors are moved, where it may be of `most`.
+pub(crate) fn longest_saved(most: u64, memory: u64, total: u64) -> u64 {
+    warm(most, (memory, total), SAVED_START)
+}
+
 /// Bounds of a machine's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -206,6 +222,8 @@ pub struct Machine {
     limits: Limits,
     /// Distance recorded durably on every member.
     recorded: u64,
+    /// Distance up to which everything is written.
+    moved: u64,
     /// Where it began.
     began: u64,
     /// The least of a window that has to be saved: all that is critical, if one section can hold it, for
@@ -248,6 +266,7 @@ impl Machine {
             track,
             limits,
             recorded,
+            moved: recorded,
             began: recorded,
             saved: at_once(&track, limits.backup),
             ahead: recorded,
@@ -273,8 +292,7 @@ impl Machine {
 
     /// Array sectors that are moved, from the start of the reshape, recorded or not.
     pub fn moved(&self) -> u64 {
-        let written = self.windows.iter().take_while(|window| window.phase == Phase::Written);
-        written.last().map_or(self.recorded, |window| window.range.end)
+        self.moved
     }
 
     /// The way.
@@ -323,7 +341,10 @@ impl Machine {
     pub fn handle(&mut self, event: Event) {
         match event {
             Event::Read(id) => self.advance(id, Phase::Reading, Phase::Read),
-            Event::Written(id) => self.advance(id, Phase::Writing, Phase::Written),
+            Event::Written(id) => {
+                self.advance(id, Phase::Writing, Phase::Written);
+                self.forget_written();
+            }
             Event::Saved | Event::BackupFlushed | Event::HeaderWritten => {
                 if let Some(id) = self.keeper.handle(event) {
                     self.advance(id, Phase::Saving, Phase::Saved);
@@ -347,6 +368,15 @@ impl Machine {
         window.phase = to;
     }
 
+    /// Windows with nothing unwritten before them are known by how far they reach: where there is little to
+    /// move there are many.
+    fn forget_written(&mut self) {
+        while let Some(window) = self.windows.front().filter(|w| w.phase == Phase::Written) {
+            self.moved = window.range.end;
+            self.windows.pop_front();
+        }
+    }
+
     fn members_flushed(&mut self) {
         let Recorder::Flushing { to } = self.recorder else { panic!("nobody was flushing") };
         self.recorder = Recorder::Flushed { to };
@@ -356,7 +386,6 @@ impl Machine {
         let Recorder::Recording { to } = self.recorder else { panic!("nobody was recording") };
         self.recorder = Recorder::Idle;
         self.recorded = to;
-        self.windows.retain(|window| window.range.end > to);
         self.keeper.forget_before(to);
     }
 
@@ -510,7 +539,8 @@ impl Machine {
             Backup::Sections { length } => {
                 // What a section holds is whole stripes of both geometries, as its length is.
                 let stripes = self.track.whole_stripes();
-                let warm = self.warm(length, SAVED_START) / stripes * stripes;
+                let most = length.max(self.limits.memory / SAVED_AT_ONCE);
+                let warm = self.warm(most, SAVED_START) / stripes * stripes;
                 let largest = warm.max(self.saved).max(stripes);
                 Some((whole(largest.min(length)), true))
             }
@@ -520,9 +550,7 @@ impl Machine {
 
     /// How many of `most` sectors of memory are used by now, a `start`-th part of them from the start.
     fn warm(&self, most: u64, start: u64) -> u64 {
-        let all = u128::from(self.limits.memory.saturating_mul(WARM).max(1));
-        let share = u128::from(most) * u128::from(self.ahead - self.began) / all;
-        u64::try_from(share).unwrap_or(most).clamp(most / start, most)
+        warm(most, (self.limits.memory, self.ahead - self.began), start)
     }
 
     /// Nothing can be begun: looks whether that is the end.

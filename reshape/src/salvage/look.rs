@@ -21,6 +21,38 @@ const IN_FLIGHT: usize = 64;
 /// Bytes of a unit.
 const UNIT_BYTES: usize = 4096;
 
+/// What the blocks of a row say about the stripes of one geometry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Says {
+    /// They agree with all parity that is left over.
+    Agree,
+    /// Their sum agrees; there is no Q to be asked.
+    Sum,
+    /// Their sum agrees, and what stands at the place of Q, which is not uniform, is none.
+    SumWithoutQ,
+    /// They disagree.
+    Disagree,
+}
+
+impl Says {
+    /// Whether the row verifies.
+    pub(super) fn verifies(self) -> bool {
+        match self {
+            Self::Agree | Self::Sum => true,
+            Self::SumWithoutQ | Self::Disagree => false,
+        }
+    }
+
+    /// Whether members may be torn in a row: its sum agrees in a geometry, what stands at the place of Q does not,
+    /// and no Q of the other geometry says that it is one of those. All but one of its members may have been
+    /// written, and the one holds what it had: a sum does not tell in which order the rest stands.
+    pub(super) fn may_be_torn(one: Option<Self>, other: Option<Self>) -> bool {
+        let half = |says| says == Some(Self::SumWithoutQ);
+        let whole = |says| says == Some(Self::Agree);
+        half(one) && !whole(other) || half(other) && !whole(one)
+    }
+}
+
 /// The blocks of a row that stand for one geometry.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lens {
@@ -45,7 +77,8 @@ impl Lens {
     }
 
     /// Whether the blocks of row `row` agree; `None` if too few are known to tell.
-    pub(super) fn verifies(&self, row: u64, known: &[(Slot, &[u8])]) -> Option<bool> {
+    pub(super) fn says(&self, row: u64, known: &[(Slot, &[u8])]) -> Option<Says> {
+        let agree = |holds: bool| if holds { Says::Agree } else { Says::Disagree };
         let slots = (0..self.stripes.disks()).map(Slot::new);
         let known: SmallVec<[(Role, &[u8]); 16]> = known
             .iter()
@@ -65,7 +98,7 @@ impl Lens {
         match (&absent[..], find(Role::P), find(Role::Q)) {
             ([], Some(_), None) | ([Role::Q], Some(_), None) => {
                 let all: SmallVec<[&[u8]; 16]> = known.iter().map(|(_, bytes)| *bytes).collect();
-                Some(parity::xors_to_zero(&all))
+                Some(if parity::xors_to_zero(&all) { Says::Sum } else { Says::Disagree })
             }
             ([], Some(p), Some(q)) => {
                 let data: SmallVec<[Data<'_>; 16]> = known
@@ -75,7 +108,11 @@ impl Lens {
                         Role::P | Role::Q => None,
                     })
                     .collect();
-                Some(parity::check(&data, p, q) == Verdict::Consistent)
+                Some(match parity::check(&data, p, q) {
+                    Verdict::Consistent => Says::Agree,
+                    Verdict::Q if !is_uniform(q) => Says::SumWithoutQ,
+                    Verdict::P | Verdict::Q | Verdict::Data(_) | Verdict::Several => Says::Disagree,
+                })
             }
             ([one], _, Some(q)) => {
                 // P, or the data that P tells, and from these Q.
@@ -89,7 +126,7 @@ impl Lens {
                 blocks.push(Block::wanted(Role::Q, &mut computed));
                 let filled = fill(&mut blocks).is_ok();
                 drop(blocks);
-                filled.then(|| computed == q)
+                filled.then(|| agree(computed == q))
             }
             _ => None,
         }
@@ -119,7 +156,7 @@ struct LookRows {
 }
 
 impl Reading {
-    fn verdict(&self, at: u64, row: &[&[u8]]) -> Option<bool> {
+    fn verdict(&self, at: u64, row: &[&[u8]]) -> Option<Says> {
         let number = self.first + at;
         if number >= self.rows {
             return None;
@@ -129,7 +166,7 @@ impl Reading {
             .iter()
             .filter_map(|(source, slot)| Some((*slot, *row.get(*source)?)))
             .collect();
-        self.lens.verifies(number, &known)
+        self.lens.says(number, &known)
     }
 }
 
@@ -149,7 +186,13 @@ impl Transform for LookRows {
                 continue;
             }
             let verdict = |reading: &Option<Reading>| reading.as_ref()?.verdict(at, &row);
-            let seen_as = RowSeen::from(verdict(&self.old), verdict(&self.new), self.alike);
+            let (old, new) = (verdict(&self.old), verdict(&self.new));
+            let seen_as = match Says::may_be_torn(old, new) {
+                true => RowSeen::Torn,
+                false => {
+                    RowSeen::from(old.map(Says::verifies), new.map(Says::verifies), self.alike)
+                }
+            };
             seen.push((at, seen_as));
         }
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).extend(seen);

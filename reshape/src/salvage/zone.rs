@@ -17,7 +17,7 @@ use std::ops::RangeInclusive;
 use kcopy::{SECTOR_SIZE, Sectors};
 use smallvec::SmallVec;
 
-use super::look::{Lens, is_uniform};
+use super::look::{Lens, Says, is_uniform};
 use super::walk::{NEVER, UNIT, Walk};
 use crate::array::View;
 use crate::geometry::Place;
@@ -137,16 +137,19 @@ impl<'a> Zone<'a> {
         let mut rows = Vec::new();
         let paired = self.walk.common_shift();
         for (side, row) in numbers {
-            let Some(verifies) = self.verifies(side, row) else { continue };
+            let Some(says) = self.says(side, row) else { continue };
             let (other, by) = match side {
                 Side::Old => (Side::New, paired.map(i64::wrapping_neg)),
                 Side::New => (Side::Old, paired),
             };
             let twin = by.and_then(|by| row.checked_add_signed(by));
-            let also = twin.and_then(|twin| self.verifies(other, twin)) == Some(true);
-            // A row that verifies as both tells nothing by that.
-            if !(verifies && (also || paired.is_none())) {
-                rows.push((side, row, verifies));
+            let also = twin.and_then(|twin| self.says(other, twin));
+            // A row that verifies as both tells nothing by that, nor one whose members may be torn.
+            let tells = paired.is_some()
+                && !also.is_some_and(Says::verifies)
+                && !Says::may_be_torn(Some(says), also);
+            if tells || !says.verifies() {
+                rows.push((side, row, says.verifies()));
             }
         }
         rows
@@ -169,7 +172,7 @@ impl<'a> Zone<'a> {
         slots.map(|slot| Place { slot, sector: MemberSector::new(row * UNIT) }).collect()
     }
 
-    fn verifies(&mut self, side: Side, row: u64) -> Option<bool> {
+    fn says(&mut self, side: Side, row: u64) -> Option<Says> {
         let lens = Lens::of(self.view(side))?;
         let places = self.row(side, row);
         let blocks: SmallVec<[(Slot, Vec<u8>); 16]> = places
@@ -181,7 +184,7 @@ impl<'a> Zone<'a> {
         }
         let known: SmallVec<[(Slot, &[u8]); 16]> =
             blocks.iter().map(|(slot, bytes)| (*slot, &bytes[..])).collect();
-        lens.verifies(row, &known)
+        lens.says(row, &known)
     }
 
     fn key(&self, side: Side, place: Place) -> Key {

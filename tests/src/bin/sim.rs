@@ -6,6 +6,7 @@
 //! sim fixed               a short run, always the same
 //! sim fresh               a short run with new seeds, printed
 //! sim reshapes            the crash states of reshapes, in minutes; `reshapes long`: a quarter of an hour
+//! sim strikes FIRST COUNT a disk fails at any moment of reshapes and chains, with so many seeds each
 //! sim mutants             takes every rule of order away and sees that it is missed
 //! sim replay ID           one run again: a seed, or the name that a violation was printed with
 //! ```
@@ -20,8 +21,8 @@ use tests::reshaping::suite as reshaping;
 use tests::sim::report::Report;
 use tests::sim::{mutants, suite};
 
-const USAGE: &str =
-    "usage: sim everyday | long | fixed | fresh | reshapes [long] | mutants | replay ID";
+const USAGE: &str = "usage: sim everyday | long | fixed | fresh | reshapes [long] | strikes FIRST COUNT | \
+     mutants | replay ID";
 
 fn main() -> ExitCode {
     // What a run panics with is told with its name; the traces of it only hide that.
@@ -38,6 +39,10 @@ fn main() -> ExitCode {
             suite::everything(suite::Volume::short(first))
         }
         ["reshapes"] => reshaping::everything(reshaping::EVERYDAY),
+        ["strikes", first, count] => match (first.parse::<u64>(), count.parse::<u64>()) {
+            (Ok(first), Ok(count)) => reshaping::strikes(1, first..first.saturating_add(count)),
+            _ => return usage(),
+        },
         ["reshapes", "long"] => reshaping::everything(reshaping::LONG),
         ["mutants"] => {
             let mut report = mutants::everything();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kcopy::backend::sim::{DiskId, DiskOptions, SimWorld};
+use kcopy::backend::sim::{DiskId, DiskOptions, SimDisk, SimWorld};
 use kcopy::{Device, Sector, Sectors};
 use reshape::array::{Age, Members, Record};
 use reshape::assemble::{Assembly, Shapes, assemble};
@@ -65,7 +65,7 @@ impl Bench {
     pub fn new(case: &Case, rule: Rule) -> Self {
         let (old, new) = (case.before(), case.after());
         let keep = old.sectors().get().min(new.sectors().get());
-        let content = image::content(keep);
+        let content = content(case, keep);
         let wanted = (image::members(&old, &content), image::members(&new, &content));
         Self { case: case.clone(), rule, wanted }
     }
@@ -112,7 +112,8 @@ impl Bench {
         added.retain(|(number, _)| record.entry(*number).is_some());
         begin(mover, &mut record, &self.case.restripe(), &added, now()).map_err(text)?;
         let devices = record.entries().iter().map(|entry| entry.device.clone()).collect();
-        let (assembly, members) = read(mover, devices)?;
+        let (members, _) = Members::read_readable(mover, devices).map_err(text)?;
+        let assembly = assemble(&members.candidates).map_err(text)?;
         let ongoing = Ongoing::new(assembly, members).map_err(text)?;
         if ongoing.restripe().track != self.case.restripe().track {
             return Err("the superblocks record another way".into());
@@ -267,9 +268,23 @@ impl Bench {
     ///
     /// What is wrong.
     pub fn check_either(&self, world: &SimWorld, mover: &mut Mover) -> Result<(), String> {
+        self.check_either_but(world, mover, &[])
+    }
+
+    /// The same, but those in `doubtful` need not be members any more.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong.
+    pub fn check_either_but(
+        &self,
+        world: &SimWorld,
+        mover: &mut Mover,
+        doubtful: &[u32],
+    ) -> Result<(), String> {
         let (assembly, members) = read(mover, self.devices(world, &[]))?;
         // A slot that was empty before need not be filled: who was to fill it leaves when it turns.
-        let doubtful: Vec<u32> = self.case.fill.into_iter().collect();
+        let doubtful: Vec<u32> = self.case.fill.iter().chain(doubtful).copied().collect();
         if self.is_done(&assembly) {
             return self.check(world, mover, &[], &doubtful);
         }
@@ -280,9 +295,13 @@ impl Bench {
         if !is_old {
             return Err(format!("neither done nor back: {:?}", assembly.shapes));
         }
-        // A slot that was empty before need not be filled on the way back.
-        let doubtful: Vec<u32> = case.fill.into_iter().collect();
         self.compare_all(world, (&assembly, &members), &self.wanted.0, (&[], &doubtful))
+    }
+
+    /// Whether it can be turned around without a disk: who fills a slot of the old array leaves then, too.
+    pub fn can_lose_turned(&self, disk: u32) -> bool {
+        let lost: Vec<u32> = self.case.fill.into_iter().chain([disk]).collect();
+        self.case.missing != Some(disk) && self.case.can_lose(&lost)
     }
 
     /// The sectors of a member that are overwritten first.
@@ -363,19 +382,23 @@ impl Subject for Bench {
         let (case, world) = (&self.case, SimWorld::new(seed));
         let old = case.before();
         let keep = old.sectors().get().min(case.after().sectors().get());
-        let images = image::members(&old, &image::content(keep));
+        let images = image::members(&old, &content(case, keep));
         let size = Sectors::new(DATA + case.rows() + TAIL);
         let placement = placement(case.rows());
         let array = array(case);
         for slot in 0..case.slots() {
             let options = DiskOptions::new(size.get() * kcopy::SECTOR_SIZE);
+            let options = if case.sparse { options.sparse() } else { options };
             let disk = world.add_disk(options.blocks(case.block, 4096));
             let uuid = Uuid([u8::try_from(slot).expect("few") + 1; 16]);
             let superblock = array.superblock(slot, &placement, uuid).expect("fits");
             disk.write(superblock.at().get() * kcopy::SECTOR_SIZE, &superblock.to_bytes());
             let index = usize::try_from(slot).expect("few");
-            if let Some(image) = images.get(index).filter(|_| case.fill != Some(slot)) {
-                disk.write(DATA * kcopy::SECTOR_SIZE, image);
+            match images.get(index).filter(|_| case.fill != Some(slot)) {
+                Some(image) if case.sparse => write_sparse(&disk, image),
+                Some(image) => disk.write(DATA * kcopy::SECTOR_SIZE, image),
+                None if case.sparse => write_remains(&disk, case.rows()),
+                None => {}
             }
         }
         // The way back may need twice as much.
@@ -410,6 +433,10 @@ impl Subject for Bench {
         self.compare_all(world, (&assembly, &members), &self.wanted.1, (lost, doubtful))
     }
 
+    fn is_added(&self, disk: u32) -> bool {
+        self.case.added().iter().any(|(number, _)| *number == disk)
+    }
+
     fn can_lose(&self, _world: &SimWorld, lost: &[u32]) -> bool {
         let there = lost.iter().all(|slot| self.case.missing != Some(*slot));
         there && self.case.can_lose(lost)
@@ -423,6 +450,35 @@ impl Subject for Bench {
 impl fmt::Display for Bench {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.case.fmt(f)
+    }
+}
+
+fn content(case: &Case, sectors: u64) -> Vec<u8> {
+    match case.sparse {
+        true => image::sparse_content(sectors),
+        false => image::content(sectors),
+    }
+}
+
+/// Bytes of a page, the least that is a hole.
+const PAGE: usize = 4096;
+
+/// Puts a member's data there; zeros are holes, but for some that are allocated.
+fn write_sparse(disk: &SimDisk, image: &[u8]) {
+    let mut at = DATA * kcopy::SECTOR_SIZE;
+    for (number, page) in image.chunks(PAGE).enumerate() {
+        if number % 5 == 0 || page.iter().any(|byte| *byte != 0) {
+            disk.write(at, page);
+        }
+        at += PAGE as u64;
+    }
+}
+
+/// What a new member was used for before is still on it, in places.
+fn write_remains(disk: &SimDisk, rows: u64) {
+    let start = DATA * kcopy::SECTOR_SIZE;
+    for at in (start..start + rows * kcopy::SECTOR_SIZE).step_by(3 * PAGE) {
+        disk.write(at, &[0xa5; PAGE]);
     }
 }
 

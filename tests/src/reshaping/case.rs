@@ -45,6 +45,8 @@ pub struct Case {
     pub section: Option<u64>,
     /// Bytes of a disk's blocks: what is torn apart, and what is not.
     pub block: u32,
+    /// The members are sparse files: most of the content is zeros, and holes.
+    pub sparse: bool,
 }
 
 /// Bytes of so many sectors.
@@ -155,7 +157,8 @@ impl fmt::Display for Case {
             write!(f, ", slot {fill} filled")?;
         }
         let direction = if self.forwards { "up" } else { "down" };
-        write!(f, ", {direction}, blocks of {}", self.block)
+        write!(f, ", {direction}, blocks of {}", self.block)?;
+        if self.sparse { write!(f, ", sparse") } else { Ok(()) }
     }
 }
 
@@ -198,6 +201,9 @@ const PAIRS: [Pair; 25] = {
 /// Chunks, before and after, in sectors.
 const CHUNKS: [(u64, u64); 3] = [(8, 8), (8, 16), (16, 8)];
 
+/// The first case that is there with sparse members as well, and how many from one to the next.
+const SPARSE: (usize, usize) = (1, 7);
+
 /// Every reshape of the matrix.
 pub fn all() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -218,6 +224,7 @@ pub fn all() -> Vec<Case> {
                         forwards,
                         section: [Some(1), Some(2), None][(number + number / 4) % 3],
                         block: [4096, 512][number / 3 % 2],
+                        sparse: false,
                     };
                     let changes = chunks.0 != chunks.1
                         || pair.layouts.0 != pair.layouts.1
@@ -228,6 +235,10 @@ pub fn all() -> Vec<Case> {
             }
         }
     }
+    let sparse = cases.iter().skip(SPARSE.0).step_by(SPARSE.1).zip(cases.len()..);
+    let sparse = sparse.map(|(case, number)| Case { number, sparse: true, ..case.clone() });
+    let sparse: Vec<Case> = sparse.collect();
+    cases.extend(sparse);
     cases
 }
 

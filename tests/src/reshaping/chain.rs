@@ -5,7 +5,7 @@ use std::fmt;
 
 use kcopy::backend::sim::{DiskId, DiskOptions, SimWorld};
 use kcopy::{Device, Sector, Sectors};
-use reshape::array::{Array, Force, Members, Newcomer, Range, Session};
+use reshape::array::{Array, Force, Members, Newcomer, NoMember, Range, Session};
 use reshape::assemble::{Assembly, Member, MemberState, Shapes, assemble};
 use reshape::exec::{BackupFile, Doubt, Ongoing, Options, Performer, Tools};
 use reshape::geometry::{Geometry, Layout, Level, On, Shape};
@@ -199,7 +199,10 @@ impl Chain {
     fn sorted(&self, site: Site<'_>, mover: &mut Mover) -> (Vec<Device>, Vec<Device>) {
         let there = (0..self.slots()).filter(|disk| !site.lost.contains(disk));
         let all = there.map(|disk| site.world.disk(DiskId(disk)).device());
-        all.partition(|device| Members::read(mover, vec![device.clone()]).is_ok())
+        all.partition(|device| match Members::read(mover, vec![device.clone()]) {
+            Ok(_) | Err(NoMember::Unreadable { .. }) => true,
+            Err(_) => false,
+        })
     }
 
     fn look(
@@ -277,6 +280,14 @@ impl Chain {
         Ok(true)
     }
 
+    /// The first attempt; whether nothing is left to be done.
+    fn first_round(&self, site: Site<'_>, mover: &mut Mover) -> Result<bool, String> {
+        let (assembly, _, _) = self.look(site, mover)?;
+        let is_whole = matches!(&assembly.shapes, Shapes::Whole(shape) if *shape == self.before);
+        let change = if is_whole { self.first_change() } else { self.rest() };
+        self.round(site, mover, &change)
+    }
+
     /// One attempt to go on; whether nothing is left to be done.
     fn round(&self, site: Site<'_>, mover: &mut Mover, change: &Change) -> Result<bool, String> {
         let (assembly, members, blank) = self.look(site, mover)?;
@@ -296,10 +307,15 @@ impl Chain {
             return Ok(is_full && !site.lost.is_empty());
         }
         let (present, disks) = self.present(site, mover)?;
-        let plan = plan::plan(&present, change).map_err(|refusal| {
-            let (level, disks, members) = (assembly.level, assembly.raid_disks, &assembly.members);
-            format!("cannot be planned: {refusal}\n  {level} of {disks}: {members:?}")
-        })?;
+        let plan = match plan::plan(&present, change) {
+            Ok(plan) => plan,
+            // A member may have left in the steps before: the disk in its place is filled first.
+            Err(_) if self.fill_slots(mover, (&assembly, &members), &blank)? => return Ok(false),
+            Err(refusal) => {
+                let found = (assembly.level, assembly.raid_disks, &assembly.members);
+                return Err(format!("cannot be planned: {refusal}\n  {found:?}"));
+            }
+        };
         self.perform(site.world, mover, (&present, &plan), &disks)?;
         Ok(false)
     }
@@ -320,7 +336,7 @@ impl Chain {
         let uuids: Vec<Uuid> = disks.iter().map(own).collect();
         let backup = (self.way.backup == Backup::File).then(|| self.file(world));
         let doubt = Doubt::Stop;
-        let tools = Tools { backup, uuids: &uuids, doubt, clock: now, log: None };
+        let tools = Tools { backup, uuids: &uuids, doubt, memory: None, clock: now, log: None };
         let state = Performer::new(mover, plan, disks, tools).run(&mut |_| true).map_err(text)?;
         expect_finished(state)
     }
@@ -344,11 +360,16 @@ impl Chain {
     }
 
     /// What each slot of the array holds, from its data offset on; `None`: nobody is there, for as many as are
-    /// lost at most.
-    fn found(&self, site: Site<'_>, mover: &mut Mover) -> Result<Vec<Option<Vec<u8>>>, String> {
+    /// lost or may have left at most.
+    fn found(
+        &self,
+        site: Site<'_>,
+        mover: &mut Mover,
+        left: usize,
+    ) -> Result<Vec<Option<Vec<u8>>>, String> {
         let (assembly, members, _) = self.look(site, mover)?;
         let degraded = usize::try_from(assembly.degraded()).expect("few");
-        if !self.is_after(&assembly) || degraded > site.lost.len() {
+        if !self.is_after(&assembly) || degraded > site.lost.len() + left {
             let shapes = &assembly.shapes;
             return Err(format!("it is not done: {shapes:?}, {degraded} missing"));
         }
@@ -462,12 +483,27 @@ impl Subject for Chain {
         world
     }
 
+    fn command(&self, world: &SimWorld, mover: &mut Mover, lost: &[u32]) -> Result<(), String> {
+        self.first_round(Site { world, lost }, mover).map(|_| ())
+    }
+
+    fn has_left(&self, world: &SimWorld, disk: u32) -> bool {
+        let Ok((assembly, members, _)) = self.look(Site::whole(world), &mut mover(world)) else {
+            return false;
+        };
+        let path = world.disk(DiskId(disk)).device().path().to_owned();
+        let mut its =
+            assembly.members.iter().filter(|m| members.devices[m.candidate].path() == path);
+        its.any(|member| member.state == MemberState::Stale)
+    }
+
+    fn is_added(&self, disk: u32) -> bool {
+        (self.way.disks..self.slots()).contains(&disk)
+    }
+
     fn go_on(&self, world: &SimWorld, mover: &mut Mover, lost: &[u32]) -> Result<(), String> {
         let site = Site { world, lost };
-        let (assembly, _, _) = self.look(site, mover)?;
-        let is_whole = matches!(&assembly.shapes, Shapes::Whole(shape) if *shape == self.before);
-        let first = if is_whole { self.first_change() } else { self.rest() };
-        if self.round(site, mover, &first)? {
+        if self.first_round(site, mover)? {
             return Ok(());
         }
         for _ in 1..ROUNDS {
@@ -484,10 +520,10 @@ impl Subject for Chain {
         world: &SimWorld,
         mover: &mut Mover,
         lost: &[u32],
-        _doubtful: &[u32],
+        doubtful: &[u32],
     ) -> Result<(), String> {
         let site = Site { world, lost };
-        let found = self.found(site, mover)?;
+        let found = self.found(site, mover, doubtful.len())?;
         let images: Option<Vec<Vec<u8>>> = found.iter().cloned().collect();
         let content = match images {
             // Not by the code under test, where that can be.

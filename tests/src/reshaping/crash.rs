@@ -33,6 +33,23 @@ pub trait Subject: fmt::Display + Sync {
     /// Why it does not go on.
     fn go_on(&self, world: &SimWorld, mover: &mut Mover, lost: &[u32]) -> Result<(), String>;
 
+    /// As somebody runs it once: a single command, where getting to the end may take several.
+    ///
+    /// # Errors
+    ///
+    /// Why it stopped.
+    fn command(&self, world: &SimWorld, mover: &mut Mover, lost: &[u32]) -> Result<(), String> {
+        self.go_on(world, mover, lost)
+    }
+
+    /// Whether a disk is one that is added.
+    fn is_added(&self, disk: u32) -> bool;
+
+    /// Whether a disk is none of the array's any more, where that matters to who goes on.
+    fn has_left(&self, _world: &SimWorld, _disk: u32) -> bool {
+        false
+    }
+
     /// Whether every sector is where it has to be at the end. Those in `doubtful` need not be members any
     /// more, but if they are they have to be right.
     ///
@@ -211,7 +228,7 @@ fn crashes(frame: &Snapshot, depth: Depth, moment: usize) -> Vec<Crash> {
 }
 
 /// Tells states apart: a checksum of each disk.
-fn print(world: &SimWorld, subject: &dyn Subject) -> Vec<u32> {
+pub fn print(world: &SimWorld, subject: &dyn Subject) -> Vec<u32> {
     (0..subject.disks()).map(|disk| crc32c::crc32c(&world.disk(DiskId(disk)).bytes())).collect()
 }
 

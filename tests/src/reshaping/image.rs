@@ -13,6 +13,20 @@ pub fn content(sectors: u64) -> Vec<u8> {
         .collect()
 }
 
+/// Pages of 4 KiB, again and again: `z` is zeros, in runs shorter and longer than a window.
+const PAGES: &[u8] = b"dzzzzzzzzddzdddzzzdzzddzzzzzzzzzzzzzzzdd";
+
+/// The same with zeros in between.
+pub fn sparse_content(sectors: u64) -> Vec<u8> {
+    let mut bytes = content(sectors);
+    for (page, kind) in bytes.chunks_mut(4096).zip(PAGES.iter().cycle()) {
+        if *kind == b'z' {
+            page.fill(0);
+        }
+    }
+    bytes
+}
+
 /// What each member of `geometry` holds from its data offset on, if the array holds `content` and zeros
 /// behind it.
 pub fn members(geometry: &Geometry, content: &[u8]) -> Vec<Vec<u8>> {

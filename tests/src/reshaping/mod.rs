@@ -18,6 +18,7 @@
 //! | [`crash`] | the states of one case, and what is done to each |
 //! | [`backups`] | backups of no use, file systems without room |
 //! | [`failing`] | writes and flushes that fail on the way |
+//! | [`striking`] | a disk that fails at any moment of any command |
 //! | [`mutants`] | the rules of order, taken away one at a time |
 //! | [`suite`] | how much of it |
 
@@ -30,4 +31,5 @@ pub mod failing;
 pub mod image;
 pub mod mutants;
 pub mod power;
+pub mod striking;
 pub mod suite;

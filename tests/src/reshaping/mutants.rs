@@ -13,7 +13,7 @@ use crate::sim::report::Report;
 type Mutant = (&'static str, Mutation, fn(&Case) -> bool);
 
 /// Every rule.
-pub const MUTANTS: [Mutant; 11] = [
+pub const MUTANTS: [Mutant; 13] = [
     ("a backup's data is durable before its header", Mutation::BackupUnflushed, saved_and_degraded),
     (
         "a backup's header is durable before anything is overwritten",
@@ -41,6 +41,8 @@ pub const MUTANTS: [Mutant; 11] = [
         saved_and_degraded,
     ),
     ("who fills a slot leaves when the reshape turns", Mutation::FillsStay, filled),
+    ("zeros are left out where there is a hole only", Mutation::DataTakenForHole, sparse),
+    ("rows are zeros where all members have holes only", Mutation::HoleHalfSeen, sparse),
 ];
 
 /// Every subset of a few blocks, and some of more.
@@ -64,6 +66,10 @@ fn saved_and_degraded(case: &Case) -> bool {
 
 fn filled(case: &Case) -> bool {
     case.fill.is_some()
+}
+
+fn sparse(case: &Case) -> bool {
+    case.sparse
 }
 
 /// The section is used more than once.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::create::sectors;
 use super::given::{Access, Given, failed, refused};
+use super::going::{FailedReport, tell_left};
 use crate::args::array::{BitmapArgs, NewBitmap};
 use crate::clock::date;
 use crate::confirm::confirm;
@@ -21,6 +22,8 @@ struct Report {
     bitmap: &'static str,
     /// What one bit stands for.
     bitmap_chunk_bytes: Option<u64>,
+    /// Members that failed on the way and left the array.
+    failed: Vec<FailedReport>,
 }
 
 pub(crate) fn run(args: &BitmapArgs, screen: Screen) -> Result<Exit, Failure> {
@@ -35,19 +38,20 @@ pub(crate) fn run(args: &BitmapArgs, screen: Screen) -> Result<Exit, Failure> {
     let mut session = Session::open(&given.assembly, &given.members, force)
         .map_err(|error| refused("change the bitmap", &error))?;
     confirm(args.ask.yes.into(), &question((&devices, bitmap), &given))?;
-    let report = match bitmap {
+    let (bitmap, bitmap_chunk_bytes) = match bitmap {
         NewBitmap::Internal => {
             let chunk = session.add_bitmap(&mut given.mover, date(), chunk);
             let chunk = chunk.map_err(|error| not_changed(&error))?;
-            let bytes = chunk.get() * kcopy::SECTOR_SIZE;
-            Report { schema: 1, bitmap: "internal", bitmap_chunk_bytes: Some(bytes) }
+            ("internal", Some(chunk.get() * kcopy::SECTOR_SIZE))
         }
         NewBitmap::None => {
             let removed = session.remove_bitmap(&mut given.mover, date());
             removed.map_err(|error| not_changed(&error))?;
-            Report { schema: 1, bitmap: "none", bitmap_chunk_bytes: None }
+            ("none", None)
         }
     };
+    let failed = tell_left(screen, session.failed());
+    let report = Report { schema: 1, bitmap, bitmap_chunk_bytes, failed };
     if args.json {
         return Ok(screen.json(&report, Exit::Done));
     }

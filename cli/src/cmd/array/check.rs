@@ -7,6 +7,7 @@ use reshape::units::Slot;
 use serde::Serialize;
 
 use super::given::{Access, Given, failed, refused};
+use super::going::tell_left;
 use super::range::Watch;
 use crate::args::array::CheckArgs;
 use crate::clock::{Epoch, date};
@@ -73,6 +74,9 @@ pub(crate) fn run(args: &CheckArgs, screen: Screen) -> Result<Exit, Failure> {
         None => array.check(&mut given.mover, Mend::Report, moved),
     };
     watch.finish();
+    if let Some(session) = &session {
+        tell_left(screen, session.failed());
+    }
     match result {
         Ok(report) => Ok(tell(args, screen, &given, (&report, epoch.seconds()))),
         Err(ArrayError::Move(MoveError::Cancelled)) if watch.interrupted() => {

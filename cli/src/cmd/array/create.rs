@@ -210,7 +210,12 @@ fn initial_parity(
     let mut watch = Watch::begin(args.progress, screen, Phase::Repair, each)?;
     let result = session.repair(mover, date(), &mut |done| watch.moved(done));
     watch.finish();
+    let left = super::going::tell_left(screen, session.failed());
     match result {
+        Ok(_) if !left.is_empty() => {
+            Err(Failure::failed(format!("cannot {WHAT}: members failed; it is made and degraded"))
+                .hint("replace the devices and create it anew"))
+        }
         Ok(report) if report.unreadable.is_empty() => Ok(Initial::Computed),
         Ok(report) => {
             let message = format!(

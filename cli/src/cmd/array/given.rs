@@ -39,14 +39,11 @@ impl Given {
         access: Access,
         how: &MoverArgs,
     ) -> Result<Self, Failure> {
-        if access == Access::Change {
-            // That none is named twice is seen before they are claimed.
-            drop(open_all(paths, Access::Look, how.direct)?);
-        }
         let devices = open_all(paths, access, how.direct)?;
         let mut mover = mover(how, paths.len())?;
         let members = Members::read(&mut mover, devices).map_err(|error| no_member(&error))?;
         let assembly = assemble(&members.candidates).map_err(|error| no_array(&error))?;
+        tracing::info!(members = paths.len(), array = %assembly.uuid, level = %assembly.level, "members read");
         Ok(Self { mover, members, assembly })
     }
 
@@ -182,9 +179,13 @@ fn hint(error: &ArrayError) -> &'static str {
         ArrayError::Unreadable { .. } | ArrayError::Source { .. } => {
             "see what the kernel log says about the device (dmesg)"
         }
+        ArrayError::NoRoom { .. } => {
+            "no member left the array; free room there, run reshape check --repair, then the same command again"
+        }
         ArrayError::TooManyFailed { .. } => {
             "the superblocks still count them in: mend the connection, then run reshape check"
         }
+        ArrayError::Newcomer { .. } => super::going::NEWCOMER,
         ArrayError::Record(RecordError::TableFull { .. }) => "leave failed devices out",
         ArrayError::Record(_) => "run reshape detail: it says what the members know now",
         ArrayError::Change(_) => "reshape detail and reshape examine show what the array has",

@@ -23,6 +23,7 @@ mod random;
 mod range;
 pub(crate) mod rebuild;
 pub(crate) mod replay;
+mod room;
 pub(crate) mod salvage;
 
 /// What a line of `mdadm.conf` says about an array.

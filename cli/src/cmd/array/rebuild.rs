@@ -11,6 +11,7 @@ use reshape::units::Slot;
 use serde::Serialize;
 
 use super::given::{Access, Given, failed, open_all, refused};
+use super::going::{FailedReport, tell_left};
 use super::random::uuid;
 use super::range::Watch;
 use crate::args::array::RebuildArgs;
@@ -29,6 +30,8 @@ struct Report {
     rebuilt: Vec<RebuiltReport>,
     /// Slots that are still without a member.
     missing_slots: Vec<u32>,
+    /// Members that failed on the way and left the array.
+    failed: Vec<FailedReport>,
 }
 
 #[derive(Debug, Serialize)]
@@ -50,6 +53,13 @@ enum How {
     GoOn,
     /// A spare or a new device takes the slot.
     Take(Newcomer),
+}
+
+/// What became of it.
+struct Ended<'a> {
+    rebuilt: Vec<&'a Step>,
+    failed: Vec<FailedReport>,
+    end: Result<(), Failure>,
 }
 
 pub(crate) fn run(args: &RebuildArgs, screen: Screen) -> Result<Exit, Failure> {
@@ -88,7 +98,8 @@ pub(crate) fn run(args: &RebuildArgs, screen: Screen) -> Result<Exit, Failure> {
         rebuilt.push(step);
     }
     watch.finish();
-    Ok(tell(args, screen, &given, (&rebuilt, end, epoch.seconds())))
+    let ended = Ended { rebuilt, failed: tell_left(screen, session.failed()), end };
+    Ok(tell(args, screen, &given, (&ended, epoch.seconds())))
 }
 
 /// Every device that is to take a slot must be large enough, before the first of them is written to.
@@ -172,6 +183,7 @@ fn nothing_to_do(args: &RebuildArgs, screen: Screen, given: &Given) -> Result<Ex
             interrupted: false,
             rebuilt: Vec::new(),
             missing_slots: Vec::new(),
+            failed: Vec::new(),
         };
         return Ok(screen.json(&report, Exit::Done));
     }
@@ -211,18 +223,20 @@ fn tell(
     args: &RebuildArgs,
     screen: Screen,
     given: &Given,
-    (rebuilt, end, seconds): (&[&Step], Result<(), Failure>, f64),
+    (ended, seconds): (&Ended<'_>, f64),
 ) -> Exit {
+    let Ended { rebuilt, failed, end } = ended;
     let exit = end.as_ref().err().map_or(Exit::Done, |failure| failure.exit);
-    if let Err(failure) = &end {
+    if let Err(failure) = end {
         screen.failure(failure);
     }
     let bytes = given.assembly.component.get() * kcopy::SECTOR_SIZE;
     let missing = given.assembly.missing().into_iter();
-    let missing: Vec<u32> = missing
-        .filter(|slot| !rebuilt.iter().any(|step| step.slot == *slot))
-        .map(Slot::get)
-        .collect();
+    let missing = missing.filter(|slot| !rebuilt.iter().any(|step| step.slot == *slot));
+    let left = failed.iter().filter_map(|member| member.slot);
+    let mut missing: Vec<u32> = missing.map(Slot::get).chain(left).collect();
+    missing.sort_unstable();
+    missing.dedup();
     if args.run.json {
         let one = |step: &&Step| RebuiltReport {
             slot: step.slot.get(),
@@ -235,6 +249,7 @@ fn tell(
             interrupted: exit == Exit::Interrupted,
             rebuilt: rebuilt.iter().map(one).collect(),
             missing_slots: missing,
+            failed: failed.clone(),
         };
         return screen.json(&report, exit);
     }

@@ -20,7 +20,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// Another level, a device that is too small or a member already, or a failed write.
+    /// Another level, a device that is too small or a member already, or a failed write: then the array is without
+    /// it, as before.
     pub fn append(
         &mut self,
         mover: &mut Mover,
@@ -39,9 +40,9 @@ impl Session {
         let slot = Slot::new(self.assembly.raid_disks);
         let least = Sectors::new(self.assembly.chunk.get().max(LEAST_DATA));
         let number = self.free_number_for(slot)?;
-        self.enlist(mover, number, newcomer, least)?;
+        self.enlist(mover, now, (number, Some(slot.get())), newcomer, least)?;
         self.prepare(mover, number, newcomer)?;
-        self.record.commit(mover, now, |superblock| {
+        self.commit(mover, now, |superblock| {
             if let Superblock::V1(superblock) = superblock
                 && superblock.max_dev() <= number
             {
@@ -50,6 +51,7 @@ impl Session {
             superblock.set_raid_disks(slot.get() + 1);
             superblock.set_role(number, Role::Active(slot))
         })?;
+        self.joining = None;
         self.reopen(&[(newcomer.device.clone(), newcomer.bad.clone())])?;
         Ok(slot)
     }
@@ -71,6 +73,6 @@ impl Session {
         let mut bytes = entry.superblock.to_bytes();
         let block = usize::try_from(newcomer.device.facts().logical_block).unwrap_or(512);
         bytes.truncate(entry.superblock.write_length(block));
-        Ok(mover.write(&newcomer.device, at, bytes, Durability::Now)?)
+        mover.write(&newcomer.device, at, bytes, Durability::Now).map_err(Self::refused)
     }
 }

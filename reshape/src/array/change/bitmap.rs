@@ -1,15 +1,16 @@
 //! An internal bitmap comes or goes.
 
-use kcopy::{Device, Sector, Sectors};
+use kcopy::{Sector, Sectors};
 
 use super::ChangeRefusal;
 use crate::array::bitmap::{bytes, least_chunk, room_v0, sync_size};
 use crate::array::create::execute::put;
-use crate::array::{ArrayError, Entry, Session, has_redundancy};
+use crate::array::leaving::slot_of;
+use crate::array::{ArrayError, Entry, FailedMember, Session, has_redundancy};
 use crate::metadata::{
     Bitmap, DoesNotFit, Fill, Minor, Misplaced, Resync, SUPER_SECTORS, Superblock, Timestamp, V1,
 };
-use crate::mover::Mover;
+use crate::mover::{MoveError, Mover};
 
 /// What lies beside data is aligned to 4 KiB.
 const GRAIN: u64 = 8;
@@ -38,6 +39,29 @@ impl Session {
             return Err(ChangeRefusal::HasBitmap { chunk: bitmap.header().chunk() }.into());
         }
         let size = sync_size(view.geometry());
+        loop {
+            let (place, bitmap, failed) = self.put_bitmap(mover, size, chunk)?;
+            if !failed.is_empty() {
+                // For fewer members, one event later, and with what those that left will have missed.
+                self.leave(mover, now, failed)?;
+                continue;
+            }
+            self.commit(mover, now, |superblock| place.tell(superblock))?;
+            for entry in self.record.entries_mut() {
+                entry.bitmap = Some(bitmap.clone());
+            }
+            return Ok(place.chunk);
+        }
+    }
+
+    /// Writes a bitmap for `size` to every member, where none is told of it yet. Returns also the members that
+    /// failed.
+    fn put_bitmap(
+        &mut self,
+        mover: &mut Mover,
+        size: Sectors,
+        chunk: Option<Sectors>,
+    ) -> Result<(Place, Bitmap, Vec<FailedMember>), ArrayError> {
         let place = Place::find(self.record.entries(), size, chunk)?;
         let fill = if self.resync() == Resync::Clean && self.degraded() == 0 {
             Fill::Clean
@@ -50,14 +74,10 @@ impl Session {
             .map_err(|_| place.refusal(size, place.chunk))?;
         let mut writes = Vec::new();
         for entry in self.record.entries() {
-            writes.push((&entry.device, place.on(&entry.superblock)?, bitmap.to_bytes()));
+            writes.push((entry, place.on(&entry.superblock)?, bitmap.to_bytes()));
         }
-        put(mover, writes)?;
-        self.record.commit(mover, now, |superblock| place.tell(superblock))?;
-        for entry in self.record.entries_mut() {
-            entry.bitmap = Some(bitmap.clone());
-        }
-        Ok(place.chunk)
+        let failed = put_on_members(mover, writes)?;
+        Ok((place, bitmap, failed))
     }
 
     /// Takes the internal bitmap away, first from the superblocks.
@@ -66,16 +86,16 @@ impl Session {
     ///
     /// That there is none, or a failed write.
     pub fn remove_bitmap(&mut self, mover: &mut Mover, now: Timestamp) -> Result<(), ArrayError> {
-        let mut places: Vec<(Device, Sector)> = Vec::new();
+        let mut places: Vec<(u32, Sector)> = Vec::new();
         for entry in self.record.entries() {
             if let Some(at) = entry.superblock.bitmap_at()? {
-                places.push((entry.device.clone(), at));
+                places.push((entry.superblock.dev_number(), at));
             }
         }
         if places.is_empty() {
             return Err(ChangeRefusal::HasNoBitmap.into());
         }
-        self.record.commit(mover, now, |superblock| {
+        self.commit(mover, now, |superblock| {
             match superblock {
                 Superblock::V0(superblock) => superblock.remove_bitmap(),
                 Superblock::V1(superblock) => superblock.set_bitmap_offset(None),
@@ -85,12 +105,33 @@ impl Session {
         for entry in self.record.entries_mut() {
             entry.bitmap = None;
         }
-        let header = |device: &Device| {
-            let block = usize::try_from(device.facts().logical_block).unwrap_or(512);
+        let header = |entry: &Entry| {
+            let block = usize::try_from(entry.device.facts().logical_block).unwrap_or(512);
             vec![0; block.max(512)]
         };
-        Ok(put(mover, places.iter().map(|(device, at)| (device, *at, header(device))).collect())?)
+        let there = places.iter().filter_map(|(n, at)| Some((self.record.entry(*n)?, *at)));
+        let writes = there.map(|(entry, at)| (entry, at, header(entry))).collect();
+        let failed = put_on_members(mover, writes)?;
+        self.leave(mover, now, failed)
     }
+}
+
+/// Writes bytes from a sector on to each of several members, durably. Returns those where that failed.
+fn put_on_members(
+    mover: &mut Mover,
+    writes: Vec<(&Entry, Sector, Vec<u8>)>,
+) -> Result<Vec<FailedMember>, ArrayError> {
+    let mut failed = Vec::new();
+    for (entry, at, bytes) in writes {
+        let path = || entry.device.path().to_owned();
+        match put(mover, vec![(&entry.device, at, bytes)]) {
+            Err(MoveError::Write { fault, .. }) => {
+                failed.push(FailedMember { slot: slot_of(&entry.superblock), path: path(), fault });
+            }
+            ended => ended?,
+        }
+    }
+    Ok(failed)
 }
 
 /// Where a new bitmap goes, on all members alike.

@@ -5,7 +5,7 @@ use kcopy::{Device, Extent, Job, Sectors};
 use super::ChangeRefusal;
 use crate::array::bitmap::{bytes, room_of, sync_size};
 use crate::array::component::{LARGEST_V0, usable};
-use crate::array::{ArrayError, Entry, Force, Session, View};
+use crate::array::{ArrayError, Entry, FailedMember, Force, Session, View};
 use crate::geometry::{Geometry, Layout, Level, On, Shape};
 use crate::metadata::{Fill, Minor, Resync, Superblock, Timestamp};
 use crate::mover::{MoveError, Mover, check_written};
@@ -71,12 +71,15 @@ impl Session {
             self.check_bitmap_room(&new)?;
             match added {
                 Added::AssumeClean => {}
-                Added::Zero => zero(mover, view, &new, moved)?,
+                Added::Zero => {
+                    let failed = zero(mover, view, &new, moved)?;
+                    self.leave(mover, now, failed)?;
+                }
             }
             self.resize_bitmap(&new)?;
         }
         let component = new.component();
-        self.record.commit(mover, now, |superblock| {
+        self.commit(mover, now, |superblock| {
             superblock.set_component_size(component)?;
             if let Superblock::V1(superblock) = superblock
                 && superblock.data_size() < component
@@ -87,7 +90,7 @@ impl Session {
         })?;
         if !grows {
             self.resize_bitmap(&new)?;
-            self.record.write_bitmaps(mover)?;
+            self.write_bitmaps(mover, now)?;
         }
         self.reopen(&[])?;
         Ok(Resized { component, sectors: self.array.sectors() })
@@ -202,20 +205,23 @@ fn room_for_data(entry: &Entry) -> Result<Sectors, ArrayError> {
     Ok(Sectors::new(used.get().saturating_add(behind.get())))
 }
 
-/// Zeroes what `new` has on the members of `view` and its geometry has not.
+/// Zeroes what `new` has on the members of `view` and its geometry has not. Returns those where that failed.
 fn zero(
     mover: &mut Mover,
     view: &View,
     new: &Geometry,
     moved: &mut dyn FnMut(u64) -> bool,
-) -> Result<(), ArrayError> {
+) -> Result<Vec<FailedMember>, ArrayError> {
     let old = view.geometry();
-    let mut done = 0;
+    let (mut done, mut failed) = (0, Vec::<FailedMember>::new());
     for (start, sectors) in spans(old, new) {
         let mut jobs = Vec::new();
-        let mut devices = Vec::new();
+        let mut members = Vec::new();
         for (slot, leg) in view.legs() {
             let Some(leg) = leg else { continue };
+            if failed.iter().any(|member| member.slot == Some(slot)) {
+                continue;
+            }
             if start < old.component().get() && !is_free(old, slot, start) {
                 continue;
             }
@@ -223,17 +229,23 @@ fn zero(
             let extent: Extent =
                 leg.extent(MemberSector::new(start), length).ok_or(ArrayError::Inconsistent)?;
             jobs.push(Job::zero().to(extent).flush());
-            devices.push(&leg.device);
+            members.push((slot, &leg.device));
             done += sectors * kcopy::SECTOR_SIZE;
         }
-        for (device, outcome) in devices.iter().zip(&mover.run_all(jobs)?) {
-            check_written(outcome, &[device])?;
+        for ((slot, device), outcome) in members.into_iter().zip(&mover.run_all(jobs)?) {
+            match outcome.destinations.iter().find_map(|destination| destination.error) {
+                Some(fault) => {
+                    let path = device.path().to_owned();
+                    failed.push(FailedMember { slot: Some(slot), path, fault });
+                }
+                None => check_written(outcome, &[device])?,
+            }
         }
         if !moved(done) {
             return Err(MoveError::Cancelled.into());
         }
     }
-    Ok(())
+    Ok(failed)
 }
 
 /// Whether the old array has nothing at a row: in RAID10 its last rows need not be full.

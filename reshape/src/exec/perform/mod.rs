@@ -2,6 +2,11 @@
 //!
 //! Between two steps the array is a plain one of some shape, which the kernel can start: whoever is
 //! interrupted there plans anew and goes on. Within a restripe the superblocks say how far it is.
+//!
+//! A member that fails in any step leaves, if the array can do without it before and after the step, and the plan
+//! goes on. A disk that is just being added and fails ends the plan before anything was moved to it.
+
+use std::path::PathBuf;
 
 use kcopy::{Device, Sectors};
 
@@ -9,8 +14,9 @@ use super::backup_file::BackupFile;
 use super::ongoing::Ongoing;
 use super::{Checkpoints, Doubt, ExecError, FailedMember, Options, begin};
 use crate::array::change::{Added, NewSize};
-use crate::array::{ArrayError, Force, Members, Newcomer, Record, Session};
-use crate::assemble::{Assembly, assemble};
+use crate::array::leaving::commit_without_failed;
+use crate::array::{ArrayError, Entry, Force, Members, Newcomer, Record, Session};
+use crate::assemble::{Assembly, Member, assemble};
 use crate::geometry::Level;
 use crate::machine::State;
 use crate::machine::log::EventLog;
@@ -41,6 +47,8 @@ pub struct Tools<'a> {
     pub uuids: &'a [Uuid],
     /// What becomes of stripes that contradict their parity.
     pub doubt: Doubt,
+    /// Memory for what is moved at once; `None`: as is best for the disks.
+    pub memory: Option<Sectors>,
     /// What time it is.
     pub clock: fn() -> Timestamp,
     /// Where everything that happens is written down; `None`: nowhere.
@@ -60,6 +68,8 @@ pub struct Performer<'a> {
     tools: Tools<'a>,
     checkpoints: Checkpoints,
     failed: Vec<FailedMember>,
+    /// Who sat where when it was last looked.
+    seats: Vec<(PathBuf, Option<Slot>)>,
 }
 
 impl<'a> Performer<'a> {
@@ -72,8 +82,8 @@ impl<'a> Performer<'a> {
     ) -> Self {
         let enlisted = present.disks.iter().map(|disk| disk.candidate.is_some()).collect();
         let checkpoints = Checkpoints::default();
-        let failed = Vec::new();
-        Self { mover, present, plan, disks, enlisted, tools, checkpoints, failed }
+        let (failed, seats) = (Vec::new(), Vec::new());
+        Self { mover, present, plan, disks, enlisted, tools, checkpoints, failed, seats }
     }
 
     /// What recording positions has cost so far, in all steps.
@@ -81,7 +91,7 @@ impl<'a> Performer<'a> {
         self.checkpoints
     }
 
-    /// The members that failed so far while data was moved, and left the array.
+    /// The members that failed so far and left the array.
     pub fn failed(&self) -> &[FailedMember] {
         &self.failed
     }
@@ -101,6 +111,13 @@ impl<'a> Performer<'a> {
             if !so_far(0) {
                 return Ok(State::Stopped);
             }
+            tracing::info!(
+                step = number + 1,
+                of = self.plan.steps.len(),
+                bytes = total,
+                "{}",
+                name_of(step)
+            );
             if self.step(step, &mut so_far)? == State::Stopped {
                 return Ok(State::Stopped);
             }
@@ -108,8 +125,17 @@ impl<'a> Performer<'a> {
         Ok(State::Finished)
     }
 
-    /// Takes the room for the largest backup before anything is changed.
+    /// Takes the room for the largest backup before anything is changed, and looks whether the memory is enough.
     fn reserve(&mut self) -> Result<(), ExecError> {
+        for step in &self.plan.steps {
+            if let Step::Restripe(step) = step {
+                let section = match step.mode {
+                    Mode::DataOffset => None,
+                    Mode::BackupFile | Mode::BackupOnSpares => step.restripe.section(),
+                };
+                step.restripe.limits(section, None, self.tools.memory)?;
+            }
+        }
         let saved = self.plan.steps.iter().filter_map(Step::saved);
         let sections = saved.filter_map(|step| step.restripe.section());
         let Some(largest) = sections.max() else { return Ok(()) };
@@ -122,21 +148,56 @@ impl<'a> Performer<'a> {
         let device = self.tools.backup.clone();
         let position = crate::units::ArraySector::new(0);
         let device = device.ok_or(ExecError::NeedsBackup { position })?;
-        Ok(BackupFile::create(self.mover, device, uuid, section, (self.tools.clock)())?)
+        match BackupFile::create(self.mover, device, uuid, section, (self.tools.clock)()) {
+            Err(MoveError::Write { path, fault }) => Err(ExecError::Backup { path, fault }),
+            made => Ok(made?),
+        }
+    }
+
+    /// Members left the array: whatever stands on their disks does not count any more.
+    fn without(&mut self, failed: &[FailedMember]) {
+        for member in failed {
+            let mut disks = self.disks.iter().zip(&mut self.enlisted);
+            if let Some((_, there)) = disks.find(|(disk, _)| disk.path() == member.path) {
+                *there = false;
+            }
+        }
+        self.failed.extend_from_slice(failed);
+    }
+
+    /// Does something with the array as it stands.
+    fn in_session<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self, &mut Session) -> Result<T, ExecError>,
+    ) -> Result<T, ExecError> {
+        let (assembly, members) = self.look()?;
+        let mut session = Session::open(&assembly, &members, Force::No)?;
+        let ended = work(self, &mut session);
+        self.without(session.failed());
+        ended
     }
 
     /// The array as it stands on the disks now.
     fn look(&mut self) -> Result<(Assembly, Members), ExecError> {
         let disks = self.disks.iter().zip(&self.enlisted);
         let devices = disks.filter(|(_, there)| **there).map(|(disk, _)| disk.clone()).collect();
-        let members = Members::read(self.mover, devices)?;
+        let (members, unreadable) = Members::read_readable(self.mover, devices)?;
         let assembly = assemble(&members.candidates)?;
+        let mut failed = Vec::new();
+        for (mut member, error) in unreadable {
+            // At first, whoever names the members is told; later they were members a moment ago.
+            if self.seats.is_empty() || assembly.startable().is_err() {
+                return Err(error.into());
+            }
+            let seat = self.seats.iter().find(|(path, _)| *path == member.path);
+            member.slot = seat.and_then(|(_, slot)| *slot);
+            failed.push(member);
+        }
+        self.without(&failed);
+        let path = |member: &Member| Some(members.candidates.get(member.candidate)?.path.clone());
+        let seats = assembly.members.iter().filter_map(|m| Some((path(m)?, m.slot)));
+        self.seats = seats.collect();
         Ok((assembly, members))
-    }
-
-    fn session(&mut self) -> Result<Session, ExecError> {
-        let (assembly, members) = self.look()?;
-        Ok(Session::open(&assembly, &members, Force::No)?)
     }
 
     fn disk(&self, index: usize) -> Result<&Device, ExecError> {
@@ -151,14 +212,12 @@ impl<'a> Performer<'a> {
         let now = (self.tools.clock)();
         let done = match step {
             Step::AddDisks(disks) => self.add(disks),
-            Step::RemoveBitmap => {
-                let mut session = self.session()?;
-                session.remove_bitmap(self.mover, now).map_err(ExecError::from)
-            }
-            Step::MakeBitmap => {
-                let mut session = self.session()?;
-                session.add_bitmap(self.mover, now, None).map(|_| ()).map_err(ExecError::from)
-            }
+            Step::RemoveBitmap => self
+                .in_session(|performer, session| Ok(session.remove_bitmap(performer.mover, now)?)),
+            Step::MakeBitmap => self.in_session(|performer, session| {
+                session.add_bitmap(performer.mover, now, None)?;
+                Ok(())
+            }),
             Step::Takeover(step) => self.take_over(step),
             Step::Restripe(step) => return self.restripe(step, so_far),
             Step::Resize(step) => self.resize(step, so_far),
@@ -181,27 +240,31 @@ impl<'a> Performer<'a> {
     }
 
     fn add(&mut self, disks: &[usize]) -> Result<(), ExecError> {
-        let mut session = self.session()?;
-        for index in disks {
-            let newcomer = self.newcomer(*index)?;
-            session.add_spare(self.mover, (self.tools.clock)(), &newcomer)?;
-            if let Some(enlisted) = self.enlisted.get_mut(*index) {
-                *enlisted = true;
+        self.in_session(|performer, session| {
+            for index in disks {
+                let newcomer = performer.newcomer(*index)?;
+                session.add_spare(performer.mover, (performer.tools.clock)(), &newcomer)?;
+                performer.enlist(*index);
             }
+            Ok(())
+        })
+    }
+
+    fn enlist(&mut self, index: usize) {
+        if let Some(enlisted) = self.enlisted.get_mut(index) {
+            *enlisted = true;
         }
-        Ok(())
     }
 
     fn append(&mut self, step: &AppendStep) -> Result<(), ExecError> {
-        let mut session = self.session()?;
-        for index in &step.disks {
-            let newcomer = self.newcomer(*index)?;
-            session.append(self.mover, (self.tools.clock)(), &newcomer)?;
-            if let Some(enlisted) = self.enlisted.get_mut(*index) {
-                *enlisted = true;
+        self.in_session(|performer, session| {
+            for index in &step.disks {
+                let newcomer = performer.newcomer(*index)?;
+                session.append(performer.mover, (performer.tools.clock)(), &newcomer)?;
+                performer.enlist(*index);
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn rebuild(
@@ -209,15 +272,16 @@ impl<'a> Performer<'a> {
         step: &RebuildStep,
         so_far: &mut dyn FnMut(u64) -> bool,
     ) -> Result<(), ExecError> {
-        let mut session = self.session()?;
         let each = step.geometry.component().get() * kcopy::SECTOR_SIZE;
-        for (fill, before) in step.fills.iter().zip((0..).map(|n: u64| n * each)) {
-            let newcomer = self.newcomer(fill.disk)?;
-            let now = (self.tools.clock)();
-            let moved = &mut |done| so_far(before + done);
-            session.rebuild(self.mover, now, fill.slot, &newcomer, moved)?;
-        }
-        Ok(())
+        self.in_session(|performer, session| {
+            for (fill, before) in step.fills.iter().zip((0..).map(|n: u64| n * each)) {
+                let newcomer = performer.newcomer(fill.disk)?;
+                let now = (performer.tools.clock)();
+                let moved = &mut |done| so_far(before + done);
+                session.rebuild(performer.mover, now, fill.slot, &newcomer, moved)?;
+            }
+            Ok(())
+        })
     }
 
     fn resize(
@@ -225,11 +289,12 @@ impl<'a> Performer<'a> {
         step: &ResizeStep,
         so_far: &mut dyn FnMut(u64) -> bool,
     ) -> Result<(), ExecError> {
-        let mut session = self.session()?;
         let size = NewSize::Sectors(step.new.component());
         let (now, how) = ((self.tools.clock)(), (Added::Zero, Force::Yes));
-        session.resize(self.mover, now, size, how, so_far)?;
-        Ok(())
+        self.in_session(|performer, session| {
+            session.resize(performer.mover, now, size, how, so_far)?;
+            Ok(())
+        })
     }
 
     fn record(&mut self) -> Result<Record, ExecError> {
@@ -248,10 +313,28 @@ impl<'a> Performer<'a> {
         let mut record = self.record()?;
         let mut roles = Vec::with_capacity(step.moves.len());
         for change in &step.moves {
+            let disk = self.disk(change.disk)?;
+            if self.failed.iter().any(|member| member.path == disk.path()) {
+                continue;
+            }
             let number = self.number_of(&record, change.disk)?;
             roles.push((number, change.to.map_or(Role::Spare, Role::Active)));
         }
-        record.commit(self.mover, (self.tools.clock)(), |superblock| {
+        let (before, after) = (seats(&record, &[]), seats(&record, &roles));
+        let enough = |record: &Record| {
+            let there = |seats: &[(u32, Slot)], slot| {
+                let mut its = seats.iter().filter(|(_, seat)| *seat == slot);
+                its.any(|(number, _)| record.entry(*number).is_some())
+            };
+            step.old.enough(|slot| there(&before, slot))
+                && step.new.enough(|slot| there(&after, slot))
+        };
+        // Members may have left in the steps before.
+        if !enough(&record) {
+            return Err(ExecError::TooManyFailed { members: self.failed.clone() });
+        }
+        let now = (self.tools.clock)();
+        let failed = commit_without_failed(self.mover, &mut record, now, &enough, |superblock| {
             let (new, was) = (&step.new, step.old.level());
             superblock.set_raid_disks(new.raid_disks());
             for (number, role) in &roles {
@@ -274,6 +357,7 @@ impl<'a> Performer<'a> {
             }
             Ok(())
         })?;
+        self.without(&failed);
         Ok(())
     }
 
@@ -285,24 +369,30 @@ impl<'a> Performer<'a> {
         let mut record = self.record()?;
         let mut added: Vec<(u32, Slot)> = Vec::with_capacity(step.fills.len());
         for fill in &step.fills {
+            let path = self.disk(fill.disk)?.path();
+            if let Some(failed) = self.failed.iter().find(|member| member.path == path) {
+                return Err(ArrayError::Newcomer { failed: failed.clone() }.into());
+            }
             added.push((self.number_of(&record, fill.disk)?, fill.slot));
         }
         let first = record.entries().first().ok_or(ArrayError::Inconsistent)?;
         let uuid = first.superblock.uuid_on_disk();
         let backup = self.backup_for(step, uuid, &record)?;
         let now = (self.tools.clock)();
-        self.failed.extend(begin(self.mover, &mut record, &step.restripe, &added, now)?);
+        let failed = begin(self.mover, &mut record, &step.restripe, &added, now)?;
+        self.without(&failed);
         let (assembly, members) = self.look()?;
         let mut ongoing = Ongoing::new(assembly, members)?;
         let log = self.tools.log.clone();
-        let options = Options { backup, doubt: self.tools.doubt, log, ..Options::default() };
+        let Tools { doubt, memory, .. } = self.tools;
+        let options = Options { backup, doubt, log, memory, ..Options::default() };
         let mut checkpoints = Checkpoints::default();
         let ended = ongoing.run(self.mover, options, self.tools.clock, &mut |progress| {
             checkpoints = progress.checkpoints;
             so_far(progress.moved * kcopy::SECTOR_SIZE)
         });
         self.checkpoints += checkpoints;
-        self.failed.extend_from_slice(ongoing.failed());
+        self.without(ongoing.failed());
         ended
     }
 
@@ -326,12 +416,49 @@ impl<'a> Performer<'a> {
                 let now = (self.tools.clock)();
                 let critical = step.restripe.critical_section();
                 let component = self.present.geometry.component();
-                let made =
-                    BackupFile::on_spares(self.mover, &spares, component, (uuid, critical), now)?;
-                Ok(Some(made))
+                match BackupFile::on_spares(self.mover, &spares, component, (uuid, critical), now) {
+                    Err(MoveError::Write { path, fault }) => {
+                        let failed = FailedMember { slot: None, path, fault };
+                        Err(ArrayError::Newcomer { failed }.into())
+                    }
+                    made => Ok(Some(made?)),
+                }
             }
         }
     }
+}
+
+/// What a step is, for the log.
+fn name_of(step: &Step) -> &'static str {
+    match step {
+        Step::AddDisks(_) => "disks become spares",
+        Step::RemoveBitmap => "the bitmap is removed",
+        Step::MakeBitmap => "a bitmap is made",
+        Step::Takeover(_) => "the level changes without moving anything",
+        Step::Restripe(_) => "content is moved",
+        Step::Resize(_) => "the component size changes",
+        Step::ArraySize(_) => "the array's size changes",
+        Step::Rebuild(_) => "members are filled",
+        Step::Append(_) => "disks are appended",
+    }
+}
+
+/// Which numbers sit in which slots, once some of them have got other roles; who is still being filled does not
+/// count.
+fn seats(record: &Record, roles: &[(u32, Role)]) -> Vec<(u32, Slot)> {
+    let seat = |entry: &Entry| {
+        let number = entry.superblock.dev_number();
+        let changed = roles.iter().find(|(n, _)| *n == number).map(|(_, role)| *role);
+        match changed.unwrap_or_else(|| entry.superblock.role()) {
+            Role::Active(slot) if entry.superblock.recovery_offset().is_none() => {
+                Some((number, slot))
+            }
+            Role::Active(_) | Role::Spare | Role::Faulty | Role::Journal | Role::Reserved(_) => {
+                None
+            }
+        }
+    };
+    record.entries().iter().filter_map(seat).collect()
 }
 
 /// What a step has to move, in bytes.

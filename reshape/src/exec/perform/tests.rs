@@ -117,6 +117,7 @@ fn run(case: &Case) -> Result<(), String> {
     let plan = plan::plan(&present, &case.change).map_err(|refusal| refusal.to_string())?;
     let uuids: Vec<Uuid> = (100..).map(|n| Uuid([n; 16])).take(bench.devices.len()).collect();
     let tools = Tools {
+        memory: None,
         backup: Some(bench.file.clone()),
         uuids: &uuids,
         doubt: Doubt::Stop,

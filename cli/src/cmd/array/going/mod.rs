@@ -8,7 +8,7 @@
 //! | `status.rs` | where it stands, and the command that goes on |
 
 use kcopy::Device;
-use reshape::array::Age;
+use reshape::array::{Age, ArrayError};
 use reshape::assemble::Shapes;
 use reshape::exec::{BackupVerdict, Doubt, ExecError, FailedMember, Ground, Ongoing, Trust};
 use reshape::machine::log::EventLog;
@@ -21,6 +21,7 @@ use super::given::{Access, Given, chain};
 use crate::args::array::{MoverArgs, MovingArgs, OngoingArgs};
 use crate::exit::{Exit, Failure};
 use crate::output::{Screen, name};
+use crate::units::human;
 
 mod backups;
 pub(crate) mod record;
@@ -70,9 +71,12 @@ impl Going {
     pub(crate) fn prepare(self, how: &MovingArgs) -> Result<(Self, Ground), Failure> {
         let Self { mut mover, ongoing, file, made, verdicts, log } = self;
         let trust = if how.invalid_backup { Trust::Blind } else { Trust::Evidence };
-        let (ongoing, ground) = ongoing
-            .prepare(&mut mover, &verdicts, trust, crate::clock::date())
-            .map_err(|error| refused(&error))?;
+        let prepared = ongoing.prepare(&mut mover, &verdicts, trust, crate::clock::date());
+        let (ongoing, ground) = prepared.map_err(|error| {
+            // Members fail while a backup is put back.
+            let written = matches!(error, ExecError::TooManyFailed { .. });
+            if written { stopped(&error) } else { refused(&error) }
+        })?;
         Ok((Self { mover, ongoing, file, made, verdicts, log }, ground))
     }
 
@@ -116,8 +120,8 @@ pub(crate) fn refused(error: &ExecError) -> Failure {
     Failure::refused(format!("cannot go on: {}", chain(error))).hint(hint(error))
 }
 
-/// A member that failed while data was moved, and left the array.
-#[derive(Debug, Serialize)]
+/// A member that failed on the way, and left the array.
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct FailedReport {
     /// Of a spare there is none.
     pub(crate) slot: Option<u32>,
@@ -155,13 +159,30 @@ pub(crate) fn tell_failed(screen: Screen, failed: &[FailedReport]) {
     }
 }
 
+/// The same of members as the library tells them; also what the report has.
+pub(crate) fn tell_left(screen: Screen, failed: &[FailedMember]) -> Vec<FailedReport> {
+    let failed: Vec<FailedReport> = failed.iter().map(FailedReport::of).collect();
+    tell_failed(screen, &failed);
+    failed
+}
+
 /// Why a reshape stopped on its way.
 pub(crate) fn stopped(error: &ExecError) -> Failure {
     let message = format!("stopped: {}", chain(error));
-    let interrupted = matches!(error, ExecError::Move(MoveError::Cancelled));
-    let exit = if interrupted { Exit::Interrupted } else { Exit::Failed };
+    let exit = if matches!(error, ExecError::Move(MoveError::Cancelled)) {
+        Exit::Interrupted
+    } else if matches!(error, ExecError::LittleMemory { .. }) {
+        // Seen before anything is written.
+        Exit::Refused
+    } else {
+        Exit::Failed
+    };
     Failure { exit, ..Failure::failed(message).hint(hint(error)) }
 }
+
+/// What to do about a disk that failed while it was added.
+pub(crate) const NEWCOMER: &str = "nothing was moved because of it; put another disk in its place, and run the same \
+     command with that one";
 
 fn hint(error: &ExecError) -> String {
     match error {
@@ -177,6 +198,13 @@ fn hint(error: &ExecError) -> String {
             "what was recorded holds; name members that were left out, or copy the failing one to a \
              new device first (kcopy copy --continue-on-error)"
         }
+        ExecError::LittleMemory { needed, .. } => {
+            let pool = human(2 * needed.get() * kcopy::SECTOR_SIZE);
+            return format!("nothing was changed; half of --pool is for windows: give {pool} at least");
+        }
+        ExecError::Move(MoveError::NoMemory { .. }) => {
+            "what was recorded last holds; with a smaller --pool reshape continue needs less"
+        }
         ExecError::NeedsBackup { .. } => {
             "--backup-file names a file, on other devices, where the critical section is saved"
         }
@@ -185,8 +213,14 @@ fn hint(error: &ExecError) -> String {
              reshape continue"
         }
         ExecError::TooManyFailed { .. } => {
-            "the recorded position holds; mend the connection, then run reshape continue"
+            "what was recorded last holds, and it counts those that the array cannot do without as members; mend \
+             the connection, then run reshape continue, or the same command if none is under way"
         }
+        ExecError::NoRoom { .. } => {
+            "the position that was recorded holds, and no member left the array: free room there, then run \
+             reshape continue"
+        }
+        ExecError::Array(ArrayError::Newcomer { .. }) => NEWCOMER,
         ExecError::Revert(_) => "reshape continue goes on forwards",
         ExecError::StillFilling { .. } => "reshape continue finishes it and fills them",
         ExecError::NoReshape => "reshape detail shows the array",

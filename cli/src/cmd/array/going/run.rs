@@ -5,7 +5,7 @@ use reshape::machine::State;
 use serde::Serialize;
 
 use super::backups::{Wanted, new_file};
-use super::{FailedReport, Going, age, doubt, refused, stopped, tell_failed};
+use super::{FailedReport, Going, age, doubt, refused, stopped, tell_failed, tell_left};
 use crate::args::array::{ContinueArgs, MovingArgs, OngoingArgs, RestoreArgs, RevertArgs};
 use crate::clock::{Epoch, date};
 use crate::cmd::array::event_log::LogFile;
@@ -90,10 +90,16 @@ pub(crate) fn revert(args: &RevertArgs, screen: Screen) -> Result<Exit, Failure>
     }
     let backup = if ahead { Some(backup_for(&mut going, &args.what, &args.how)?) } else { None };
     let log = going.event_log();
-    let options = Options { backup, doubt: doubt(args.how.force), log, ..Options::default() };
+    let memory = args.how.mover.windows();
+    let options =
+        Options { backup, doubt: doubt(args.how.force), log, memory, ..Options::default() };
     let Going { mut mover, ongoing, file, made, verdicts, log } = going;
-    let (ongoing, turned) =
-        ongoing.revert(&mut mover, options, date).map_err(|error| stopped(&error))?;
+    let turned = ongoing.revert(&mut mover, options, date);
+    let (ongoing, turned) = turned.map_err(|error| {
+        // Seen before anything is moved.
+        let first = matches!(error, ExecError::Contradiction { .. });
+        if first { refused(&error) } else { stopped(&error) }
+    })?;
     let going = Going { mover, ongoing, file, made, verdicts, log };
     match turned {
         Turned::Finished => {
@@ -110,7 +116,7 @@ pub(crate) fn revert(args: &RevertArgs, screen: Screen) -> Result<Exit, Failure>
 }
 
 fn open(what: &OngoingArgs, how: &MovingArgs, screen: Screen) -> Result<Option<Going>, Failure> {
-    let going = Going::open(what, Access::Change, age(how.force), &how.mover)?;
+    let going = Going::open(what, Access::Change, age(how.force), &how.mover.beside_windows())?;
     if let Some(going) = &going {
         going.tell_backups(screen);
     }
@@ -181,7 +187,8 @@ fn run_on(
     let mut watch = Watch::begin(how.progress, screen, Phase::Reshape, total * kcopy::SECTOR_SIZE)?;
     let epoch = Epoch::begin();
     let log = going.event_log();
-    let options = Options { backup, doubt: doubt(how.force), log, ..Options::default() };
+    let memory = how.mover.windows();
+    let options = Options { backup, doubt: doubt(how.force), log, memory, ..Options::default() };
     let track = &going.ongoing.restripe().track;
     let before = track.distance(going.ongoing.position()).unwrap_or(0);
     let mut moved = 0;
@@ -194,6 +201,9 @@ fn run_on(
         log.tell(screen);
     }
     let state = ended.map_err(|error| {
+        if !matches!(error, ExecError::TooManyFailed { .. }) {
+            tell_left(screen, going.ongoing.failed());
+        }
         // At the first window nothing was written yet.
         let first = matches!(error, ExecError::Contradiction { .. }) && moved <= before;
         if first { refused(&error) } else { stopped(&error) }

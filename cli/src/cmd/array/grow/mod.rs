@@ -14,6 +14,7 @@ use super::going::{self, FailedReport, tell_failed};
 use super::plan::{change, refused};
 use super::random::uuid;
 use super::range::Watch;
+use super::room::{rooms, warnings};
 use crate::args::array::{GrowArgs, PlanArgs};
 use crate::clock::{Epoch, date};
 use crate::confirm::confirm;
@@ -39,7 +40,7 @@ struct Report {
     /// Positions recorded, and the time that their flushes and superblocks took; others moved meanwhile.
     checkpoints: u64,
     checkpoint_seconds: f64,
-    /// Members that failed while data was moved, and left the array.
+    /// Members that failed on the way and left the array.
     failed: Vec<FailedReport>,
     /// SHA-256 of the content, before and after the same; null without `--prove`.
     sha256: Option<String>,
@@ -56,7 +57,8 @@ pub(crate) fn run(args: &GrowArgs, screen: Screen) -> Result<Exit, Failure> {
         };
         return super::plan::run(&asked, screen);
     }
-    let mut given = Given::open(&args.array.devices, Access::Change, &args.run.mover)?;
+    let mut given =
+        Given::open(&args.array.devices, Access::Change, &args.run.mover.beside_windows())?;
     if matches!(given.assembly.shapes, Shapes::Moving { .. }) {
         return Err(Failure::refused("cannot change the array: a reshape is under way")
             .hint("reshape continue finishes it, reshape revert takes it back"));
@@ -74,6 +76,9 @@ pub(crate) fn run(args: &GrowArgs, screen: Screen) -> Result<Exit, Failure> {
     let plan = plan(&present, &wanted).map_err(|error| refused(&error))?;
     let backup = backup_file(args, &plan, &disks)?;
     let log = LogFile::begin(args.log.event_log.as_deref())?;
+    for warning in warnings(&rooms(&present, &plan)) {
+        screen.note(&warning);
+    }
     confirm(args.ask.yes.into(), &question(&given, &present, &plan))?;
     let mut watch = Watch::begin(args.run.progress, screen, Phase::Reshape, 0)?;
     if args.check_first {
@@ -89,25 +94,36 @@ pub(crate) fn run(args: &GrowArgs, screen: Screen) -> Result<Exit, Failure> {
         backup,
         uuids: &uuids,
         doubt: going::doubt(args.change.force),
+        memory: args.run.mover.windows(),
         clock: date,
         log: log_to,
     };
-    let ended = perform(&mut given, &work, tools, &mut watch);
+    let (ended, moved) = perform(&mut given, &work, tools, &mut watch);
     watch.finish();
     if let Some(log) = &log {
         log.tell(screen);
     }
-    let moved = ended.map_err(|(error, at)| stopped(args, &plan, &error, at))?;
-    let sha256 = match (proof, moved.state) {
+    let state = ended.map_err(|error| {
+        if !matches!(error, ExecError::TooManyFailed { .. }) {
+            tell_failed(screen, &moved.failed);
+        }
+        stopped(args, &plan, &error, moved.at)
+    })?;
+    let sha256 = match (proof, state) {
         (Some(proof), State::Finished) => Some(proof.compare(args, &disks, kept, &mut watch)?),
         (Some(_) | None, _) => None,
     };
-    let report = report(&plan, moved, sha256, epoch.seconds());
+    let report = report(&plan, (state, moved), sha256, epoch.seconds());
     Ok(tell(args, screen, (&plan, &report)))
 }
 
-fn report(plan: &Plan, moved: Moved, sha256: Option<String>, seconds: f64) -> Report {
-    let finished = moved.state == State::Finished;
+fn report(
+    plan: &Plan,
+    (state, moved): (State, Moved),
+    sha256: Option<String>,
+    seconds: f64,
+) -> Report {
+    let finished = state == State::Finished;
     Report {
         schema: 1,
         finished,
@@ -130,9 +146,8 @@ struct Work<'a> {
     disks: &'a [Device],
 }
 
-/// How that ended, at which step.
+/// What was done until it ended, at which step.
 struct Moved {
-    state: State,
     at: usize,
     checkpoints: Checkpoints,
     failed: Vec<FailedReport>,
@@ -143,7 +158,7 @@ fn perform(
     work: &Work<'_>,
     tools: Tools<'_>,
     watch: &mut Watch,
-) -> Result<Moved, (ExecError, usize)> {
+) -> (Result<State, ExecError>, Moved) {
     let mut step = 0;
     let mut first = true;
     let so_far = &mut |at: At| {
@@ -156,9 +171,8 @@ fn perform(
     let plan = (work.present, work.plan);
     let mut performer = Performer::new(&mut given.mover, plan, work.disks, tools);
     let ended = performer.run(so_far);
-    let state = ended.map_err(|error| (error, step))?;
-    let failed = performer.failed().iter().map(FailedReport::of).collect();
-    Ok(Moved { state, at: step, checkpoints: performer.checkpoints(), failed })
+    let failed: Vec<FailedReport> = performer.failed().iter().map(FailedReport::of).collect();
+    (ended, Moved { at: step, checkpoints: performer.checkpoints(), failed })
 }
 
 fn phase_of(step: Option<&Step>) -> Phase {

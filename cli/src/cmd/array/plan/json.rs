@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::text::Told;
 use crate::cmd::array::detail::direction_name;
+use crate::cmd::array::room::{Room, rooms};
 
 /// Bytes of a sector, to tell lengths in bytes.
 const SECTOR: u64 = kcopy::SECTOR_SIZE;
@@ -25,6 +26,8 @@ pub(super) struct Report {
     /// Disks without a place afterwards.
     spares: Vec<String>,
     backup_file_bytes: u64,
+    /// Of each file system that members are sparse files on.
+    space: Vec<Room>,
     seconds: u64,
     speed_bytes: u64,
 }
@@ -75,6 +78,7 @@ pub(super) fn report(told: &Told<'_>, speeds: &Speeds) -> Report {
         cautions: plan.cautions.iter().map(|what| caution(told, what)).collect(),
         spares: plan.spares.iter().map(|disk| told.disk(*disk)).collect(),
         backup_file_bytes: plan.backup_bytes(),
+        space: rooms(told.present, plan),
         seconds: plan.time(speeds).as_secs(),
         speed_bytes: speeds.read,
     }

@@ -12,6 +12,7 @@ use reshape::plan::{
 };
 
 use super::picture;
+use crate::cmd::array::room::{rooms, warnings};
 use crate::output::{Screen, escape};
 use crate::units::human;
 
@@ -66,7 +67,8 @@ pub(super) fn text(told: &Told<'_>, (speeds, how): (&Speeds, Speed), _: Screen) 
     lines.push(String::new());
     lines.extend(facts("Needs", &needs(told.plan)));
     let risks = told.plan.cautions.iter().map(|caution| risk(told, caution));
-    let risks: Vec<String> = risks.chain(always(told.plan)).collect();
+    let rooms = rooms(told.present, told.plan);
+    let risks: Vec<String> = risks.chain(warnings(&rooms)).chain(always(told.plan)).collect();
     lines.extend(facts("Risks", &risks));
     lines.extend(facts("Time", &[total_time(told.plan, (speeds, how))]));
     lines.push(String::new());
