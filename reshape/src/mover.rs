@@ -16,7 +16,7 @@ use kcopy::engine::Config;
 use kcopy::pool::Pool;
 use kcopy::{
     Clock, Device, Errno, Extent, Fault, Job, LocalClient, Outcome, PieceBuffers, SubmitError,
-    SystemClock, Transform,
+    SystemClock, Time, Transform,
 };
 
 /// How a [`Mover`] on real devices is made.
@@ -150,6 +150,11 @@ impl Mover {
     /// The engine inside: statistics, cancel tokens, limits.
     pub fn client(&self) -> &LocalClient<Box<dyn Backend>, Box<dyn Clock>> {
         &self.client
+    }
+
+    /// When a job last ended, by the engine's clock, which is not looked at for this.
+    pub fn ended_at(&self) -> Time {
+        self.client.called_back()
     }
 
     /// Jobs that were submitted and not yet returned by [`Mover::next`].

@@ -25,6 +25,28 @@ built() {
 	echo "${CARGO_TARGET_DIR:-$root/target}/release/$2"
 }
 
+# Prints the path of mdadm 4.1, Debian 11's, which is downloaded and unpacked, not installed. mdadm 4.2 and
+# later let the kernel overwrite what is not in the backup file yet; 4.1 holds it back.
+mdadm_41() {
+	local root directory sources
+	root=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../..
+	directory=${CARGO_TARGET_DIR:-$root/target}/oracle/mdadm-4.1
+	if [ ! -x "$directory/sbin/mdadm" ]; then
+		# shellcheck disable=SC2016 # a format of apt-get's
+		sources=$(apt-get indextargets --format '$(REPO_URI)' | grep -v security | head -n 1)
+		rm -rf "$directory"
+		(
+			mkdir -p "$directory/lists/partial" "$directory/cache/archives/partial" &&
+				cd "$directory" && echo "deb $sources bullseye main" >sources.list || exit
+			options=(-o "Dir::Etc::SourceList=$PWD/sources.list" -o Dir::Etc::SourceParts=-
+				-o "Dir::State::Lists=$PWD/lists" -o "Dir::Cache=$PWD/cache" -o APT::Sandbox::User=root)
+			apt-get "${options[@]}" update && apt-get "${options[@]}" download mdadm/bullseye &&
+				dpkg-deb -x mdadm_4.1*.deb . && rm -rf lists cache
+		) >&2 || return 1
+	fi
+	readlink -e "$directory/sbin/mdadm"
+}
+
 # Prints the path of the library that uml-run loads before the kernel, built when it is missing.
 shim() {
 	local source library directory

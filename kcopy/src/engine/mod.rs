@@ -187,6 +187,11 @@ impl Engine {
         self.jobs.len() < self.config.queue
     }
 
+    /// Whether a limit decides when something may start.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.config.throttle.is_some()
+    }
+
     /// Whether every admitted job has finished and its callback was handed out.
     pub fn is_idle(&self) -> bool {
         self.jobs.is_empty() && self.finished.is_empty()

@@ -27,7 +27,7 @@ use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kcopy::{Job, OnError, Outcome, Priority, Sectors};
+use kcopy::{Job, OnError, Outcome, Priority, Sectors, Time};
 
 use crate::array::leaving::listed;
 use crate::array::{Array, ArrayError, Range, Record, RecordError, View};
@@ -215,8 +215,8 @@ impl Options {
     }
 }
 
-/// Seconds after which a position is recorded, whether it has to be or not.
-const CHECKPOINT_SECONDS: u64 = 5;
+/// After so long a position is recorded, whether it has to be or not.
+const CHECKPOINT_NANOS: u64 = 5_000_000_000;
 
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,15 +237,14 @@ pub struct Progress {
 pub struct Checkpoints {
     /// How many positions were recorded.
     pub count: u64,
-    /// How long that took, by the clock of the day.
+    /// How long that took, by the engine's clock.
     pub time: std::time::Duration,
 }
 
 impl Checkpoints {
-    fn add(&mut self, from: Timestamp, to: Timestamp) {
-        let micros = |at: Timestamp| at.seconds.saturating_mul(1_000_000) + u64::from(at.micros);
+    fn add(&mut self, from: Time, to: Time) {
         self.count += 1;
-        self.time += std::time::Duration::from_micros(micros(to).saturating_sub(micros(from)));
+        self.time += std::time::Duration::from_nanos(to.nanos_since(from));
     }
 }
 
@@ -286,10 +285,10 @@ pub struct Executor<'a> {
     write_holes: Holes,
     clock: fn() -> Timestamp,
     /// When the last position was recorded.
-    recorded_at: Timestamp,
+    recorded_at: Time,
     checkpoints: Checkpoints,
     /// When the checkpoint that is under way began.
-    checkpoint_at: Timestamp,
+    checkpoint_at: Time,
     rules: Rules,
     /// The broken rule of [`Mutation::RecordLate`]: what was said to be recorded.
     late: Option<ArraySector>,
@@ -345,6 +344,7 @@ impl<'a> Executor<'a> {
             machine.stop_at(until);
         }
         let (windows, flights) = (HashMap::new(), slab::Slab::new());
+        let now = mover.ended_at();
         Ok(Self {
             mover,
             machine,
@@ -365,9 +365,9 @@ impl<'a> Executor<'a> {
             read_holes: Holes::new(rules),
             write_holes: Holes::new(rules),
             clock,
-            recorded_at: clock(),
+            recorded_at: now,
             checkpoints: Checkpoints::default(),
-            checkpoint_at: clock(),
+            checkpoint_at: now,
             rules,
             late: None,
         })
@@ -447,10 +447,9 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// Looks at the clock, and whether somebody wants to stop.
+    /// Whether it is time to record a position, and whether somebody wants to stop.
     fn look_around(&mut self, go_on: &mut dyn FnMut(Progress) -> bool) {
-        let waited = (self.clock)().seconds.saturating_sub(self.recorded_at.seconds);
-        if waited >= CHECKPOINT_SECONDS {
+        if self.mover.ended_at().nanos_since(self.recorded_at) >= CHECKPOINT_NANOS {
             self.machine.record_soon();
         }
         if !go_on(self.progress()) {
@@ -558,7 +557,7 @@ impl<'a> Executor<'a> {
                 return Ok(());
             }
             Action::FlushMembers => {
-                self.checkpoint_at = (self.clock)();
+                self.checkpoint_at = self.mover.ended_at();
                 let (slots, devices): (Vec<_>, Vec<_>) = self.members().into_iter().unzip();
                 (Job::flush_only(&devices).priority(Priority::High), slots)
             }

@@ -20,7 +20,7 @@ impl Executor<'_> {
         position: ArraySector,
     ) -> Result<(), ExecError> {
         let now = (self.clock)();
-        self.recorded_at = now;
+        self.recorded_at = self.mover.ended_at();
         if self.rules.lack(Mutation::RecordOnOne) {
             let others: Vec<u32> =
                 self.record.entries().iter().skip(1).map(|e| e.superblock.dev_number()).collect();
@@ -67,7 +67,7 @@ impl Executor<'_> {
             }
             ended => ended?,
         }
-        self.checkpoints.add(self.checkpoint_at, (self.clock)());
+        self.checkpoints.add(self.checkpoint_at, self.mover.ended_at());
         tracing::debug!(count = self.checkpoints.count, "position recorded");
         Ok(true)
     }
