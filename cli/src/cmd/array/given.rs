@@ -105,8 +105,8 @@ pub(crate) fn mover(how: &MoverArgs, members: usize) -> Result<Mover, Failure> {
 pub(crate) fn no_member(error: &NoMember) -> Failure {
     let hint = match error {
         NoMember::NoSuperblock { .. } => {
-            "check the name; a member whose superblock is lost is left out, and what it held is \
-             computed where the array can do that"
+            "check the name; a new disk is named by --add only; a member whose superblock is lost is left out, \
+             and what it held is computed where the array can do that"
         }
         NoMember::Damaged { .. } => {
             "reshape examine shows it; leave it out if the array can do without it"

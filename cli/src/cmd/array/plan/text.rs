@@ -114,7 +114,10 @@ fn shapes(plan: &Plan) -> Vec<String> {
 
 fn one_step(told: &Told<'_>, number: usize, step: &Step, speeds: &Speeds) -> Vec<String> {
     let what = match step {
-        Step::AddDisks(disks) => format!("Add {} as spares.", told.disks(disks.iter().copied())),
+        Step::AddDisks(disks) => {
+            let spares = if disks.len() == 1 { "a spare" } else { "spares" };
+            format!("Add {} as {spares}.", told.disks(disks.iter().copied()))
+        }
         Step::RemoveBitmap => "Remove the bitmap.".to_owned(),
         Step::MakeBitmap => "Make a bitmap for the new shape.".to_owned(),
         Step::Append(step) => format!(
