@@ -493,6 +493,8 @@ impl Machine {
         if !ready || window.range.end > limit {
             return None;
         }
+        let apart = self.track.is_apart(window.range.end, kept);
+        assert!(apart, "a window that would overwrite what is still needed");
         window.phase = Phase::Writing;
         Some(Action::Write(window.id, span(&self.track, &window.range)))
     }

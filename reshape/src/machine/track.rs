@@ -151,6 +151,24 @@ impl Track {
         if distance >= self.total { self.total } else { distance / self.unit * self.unit }
     }
 
+    /// The rule itself, by rows: whether new data up to distance `written` touches no old data at distance `kept`
+    /// and beyond. [`Track::limit`] is this, solved for `written` the other way, from rows to positions.
+    pub fn is_apart(&self, written: u64, kept: u64) -> bool {
+        let shifted = |row: u64| i128::from(row) + i128::from(self.shift);
+        match self.direction {
+            Direction::Forwards => {
+                kept >= self.content
+                    || shifted(self.new.end(written)) <= i128::from(self.old.first(kept))
+            }
+            Direction::Backwards => {
+                let [from, to] =
+                    [written, kept].map(|distance| self.total.saturating_sub(distance));
+                let to = to.min(self.content);
+                to == 0 || shifted(self.new.first(from)) >= i128::from(self.old.end(to))
+            }
+        }
+    }
+
     /// The distance before which old data may be gone once new data was written up to distance `written`: the
     /// nearest that has a [`Track::limit`] of that much. A multiple of the unit, or the total.
     pub fn spoiled(&self, written: u64) -> u64 {
@@ -337,6 +355,11 @@ mod tests {
             let kept = (kept * track.unit).min(total);
             let limit = track.limit(kept);
             proptest::prop_assert!(!overlaps(&track, limit, kept), "{track:?} kept {kept} limit {limit}");
+            for written in (1..=rows).map(|row| row * d2) {
+                let apart = track.is_apart(written, kept);
+                proptest::prop_assert!(!apart || !overlaps(&track, written, kept), "{track:?} {written}");
+                proptest::prop_assert!(apart || written > limit, "{track:?} kept {kept} {written}");
+            }
             // Nor could one unit more be written, if the shift goes the way it has to.
             let further = (limit + track.unit).min(total);
             if further > limit && (shift <= 0) == forwards {
