@@ -404,6 +404,30 @@ fn holes_are_neither_read_nor_filled() {
     assert_eq!((sum(OpKind::Read), sum(OpKind::Write)), (3 * 2 * 4096, 4 * 4096), "{asked:?}");
 }
 
+#[test]
+fn where_disks_are_slow_a_position_is_recorded_every_few_seconds() {
+    let recorded = |seconds: u64| {
+        let (world, ids, _) = make(&GROWTH, 7);
+        let mut mover = mover(&world);
+        let devices: Vec<_> = ids.iter().map(|id| world.disk(*id).device()).collect();
+        let mut ongoing = begin_growth(&mut mover, &devices);
+        let options = Options { window: Some(Sectors::new(24)), ..Options::default() };
+        let mut count = 0;
+        let ended = ongoing.run(&mut mover, options, now, &mut |progress| {
+            world.advance(std::time::Duration::from_secs(seconds));
+            count = progress.checkpoints.count;
+            true
+        });
+        assert_eq!(ended.expect("it goes on"), State::Finished);
+        count
+    };
+    let (quick, slow) = (recorded(0), recorded(6));
+    assert!(
+        quick + 4 < slow,
+        "{quick} checkpoints, and {slow} where each window takes six seconds"
+    );
+}
+
 /// The driver turns a growth around where it is: `mdadm --update=revert-reshape` changes superblocks only.
 #[test]
 fn a_growth_turned_around_behind_the_old_end_goes_back() {
