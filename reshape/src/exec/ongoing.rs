@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use kcopy::Device;
 
+use super::backup_file::BackupFile;
 use super::holes::Holes;
 use super::mutation::{Mutation, Rules};
 use super::restore::{Standing, restore};
@@ -197,6 +198,43 @@ impl Ongoing {
             verdicts.push(BackupVerdict { path: device.path().to_owned(), verdict });
         }
         verdicts
+    }
+
+    /// Makes the backup anew on the members that the reshape adds, if it began with one of ours there: whoever goes on
+    /// needs no file where the one who began needed none.
+    ///
+    /// # Errors
+    ///
+    /// A failed write.
+    pub fn backup_on_newcomers(
+        &self,
+        mover: &mut Mover,
+        now: Timestamp,
+    ) -> Result<Option<BackupFile>, ExecError> {
+        let uuid = self.assembly.uuid_on_disk;
+        let mut spares = Vec::new();
+        for member in self.assembly.members.iter().filter(|member| member.is_usable()) {
+            let added = |slot: Slot| slot.get() >= self.restripe.old.raid_disks();
+            let index = member.candidate;
+            let Some(device) =
+                self.members.devices.get(index).filter(|_| member.slot.is_some_and(added))
+            else {
+                continue;
+            };
+            let known = self.members.backups.get(index).copied().flatten();
+            let header = known.or_else(|| self.header_on_newcomer(mover, index));
+            if header.is_some_and(|header| header.ours.is_some() && header.set_uuid == uuid) {
+                spares.push((device.clone(), member.data_offset));
+            }
+        }
+        if spares.is_empty() || self.restripe.section().is_none() {
+            return Ok(None);
+        }
+        let (component, critical) =
+            (self.restripe.old.component(), self.restripe.critical_section());
+        BackupFile::on_spares(mover, &spares, component, (uuid, critical), now)
+            .map(Some)
+            .map_err(ExecError::Move)
     }
 
     /// The backup on a new member whose own superblock does not know of the reshape yet: the power went

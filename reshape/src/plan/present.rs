@@ -9,7 +9,7 @@ use super::refusal::Refusal;
 use crate::array::Members;
 use crate::assemble::{Assembly, Candidate, MemberState, Shapes};
 use crate::geometry::{Geometry, Level};
-use crate::metadata::{Misplaced, Resync, Role, Room, Superblock, Version};
+use crate::metadata::{Misplaced, Resync, Room, Superblock, Version};
 use crate::units::Slot;
 
 /// Sectors of the largest bitmap that mdadm makes by itself.
@@ -109,15 +109,16 @@ impl Present {
             let mut disk = disk_of(candidate, bitmap)?;
             disk.candidate = Some(index);
             disk.bad_sectors = bad_sectors.get(index).copied().unwrap_or(0);
-            let superblock = &candidate.superblock;
-            let active = matches!(superblock.role(), Role::Active(_));
-            present.has_bitmap |= active && superblock.bitmap_at().is_ok_and(|at| at.is_some());
             present.disks.push(disk);
         }
         if let Some(freshest) = candidates.get(assembly.freshest) {
             present.reserved = reserved(&freshest.superblock)?;
         }
         present.seat(assembly)?;
+        // What a stale member says of a bitmap was true once.
+        let seated = present.slots.iter().flatten().filter_map(|disk| candidates.get(*disk));
+        let notes = |one: &Candidate| one.superblock.bitmap_at().is_ok_and(|at| at.is_some());
+        present.has_bitmap = seated.into_iter().any(notes);
         Ok(present)
     }
 

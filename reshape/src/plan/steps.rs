@@ -4,7 +4,7 @@ use kcopy::{Sector, Sectors};
 
 use super::change::{Change, Goal, Spares, WantedBitmap};
 use super::moves::{self, Cast};
-use super::present::Present;
+use super::present::{Disk, Present};
 use super::refusal::Refusal;
 use super::route::{self, Leg};
 use super::{
@@ -69,7 +69,11 @@ pub(super) fn plan(present: &Present, change: &Change) -> Result<Plan, Refusal> 
 /// A change of the data offset alone is a restripe into the same geometry.
 fn with_data_offset(present: &Present, change: &Change, route: Vec<Leg>) -> Vec<Leg> {
     let moves = route.iter().any(|leg| matches!(leg, Leg::Restripe(_)));
-    if change.data_offset.is_none() || moves {
+    let members = present.slots.iter().flatten().filter_map(|disk| present.disks.get(*disk));
+    let there = |wanted| members.clone().all(|disk: &Disk| disk.data_offset == wanted);
+    // Beside something else it may have been done already, before an interruption.
+    let done = |wanted| !route.is_empty() && there(wanted);
+    if moves || change.data_offset.is_none_or(done) {
         return route;
     }
     let last = route.last().map_or(&present.geometry, |leg| match leg {
@@ -122,11 +126,24 @@ impl Standing<'_> {
         Ok(())
     }
 
+    /// What is asked for, beside a change of shape, and is there already needs no saying: so a change that
+    /// was interrupted goes on with the same words.
+    fn wanted_bitmap(&self, may: bool) -> Option<WantedBitmap> {
+        let has = self.present.has_bitmap;
+        self.change.bitmap.filter(|wanted| {
+            let there = match wanted {
+                WantedBitmap::Internal => has && may,
+                WantedBitmap::None => !has,
+            };
+            !there || !self.change.reshapes()
+        })
+    }
+
     /// What happens to the bitmap before anything else, and what is to be done at the end.
     fn bitmap_before(&mut self, level: Level) -> Result<BitmapAfter, Refusal> {
         let has = self.present.has_bitmap;
         let may = !matches!(level, Level::Raid0 | Level::Linear);
-        let (remove, after) = match self.change.bitmap {
+        let (remove, after) = match self.wanted_bitmap(may) {
             Some(WantedBitmap::Internal) if has => return Err(Refusal::Bitmap { has }),
             Some(WantedBitmap::Internal) if !may => return Err(Refusal::NoBitmap { level }),
             Some(WantedBitmap::Internal) => (false, BitmapAfter::Made),

@@ -384,7 +384,8 @@ impl<'a> Look<'a> {
     fn run_of(&self, unit: u64) -> u64 {
         let sector = ArraySector::new(unit * UNIT);
         let run = |view: &View| view.geometry().at(sector).map_or(UNIT, |at| at.run.get());
-        (run(self.old).min(run(self.new)) / UNIT).max(1)
+        let run = run(self.old).min(run(self.new)) / UNIT;
+        run.min(self.walk.die_alike(unit, run)).max(1)
     }
 
     /// Rows of the new stripes, with the old ones that are at the same place of the devices; or

@@ -7,6 +7,7 @@ use kcopy::{Sector, Sectors};
 use proptest::prelude::*;
 
 use super::front::{Decision, Evidence, RowSeen, UnitSeen, decide};
+use super::look::Look;
 use super::walk::{UNIT, Walk};
 use crate::array::{Leg, View};
 use crate::geometry::{Geometry, Layout, Level, Part, Shape};
@@ -193,6 +194,63 @@ fn index(unit: u64) -> usize {
 
 fn weight(power: u32) -> u64 {
     0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(u64::from(power) * 2 + 3) | 1
+}
+
+/// What stands at a place that holds a unit: no two are alike, and none is uniform.
+fn bytes_of(unit: u64) -> Vec<u8> {
+    (0..512_u64).flat_map(|word| (unit << 32 | word << 8 | 1).to_le_bytes()).collect()
+}
+
+/// A chunk change of a RAID10 of five members stopped at a checkpoint: its chunks were no longer there for whoever went
+/// on, "256 sectors of the content are nowhere". Where new chunks begin in the middle of old ones, the copy that is
+/// overwritten last is another one before that place than behind it, and one was taken for all of the chunk.
+#[test]
+fn of_two_copies_the_one_that_stands_longer_is_looked_at_wherever_the_front_is() {
+    let shape = |chunk| {
+        let layout = Layout::from_md(Level::Raid10, 0x102).expect("near=2");
+        let component = Sectors::new(256 * UNIT);
+        let (level, chunk) = (Level::Raid10, Sectors::new(chunk * UNIT));
+        let shape = Shape { level, layout, chunk, raid_disks: 5, component, member_sizes: &[] };
+        Geometry::new(&shape).expect("a shape")
+    };
+    let (old, new) = (shape(16), shape(64));
+    let (old_at, new_at) = (256_u64, 101_u64);
+    let units = old.sectors().get() / UNIT;
+    for front in (0..units).step_by(37) {
+        let world = SimWorld::new(front);
+        let disks: Vec<_> = (0..5).map(|_| world.add_disk(DiskOptions::new(4 << 20))).collect();
+        let put = |geometry: &Geometry, offset: u64, unit: u64| {
+            for place in geometry.at(ArraySector::new(unit * UNIT)).expect("there").places {
+                let at = (offset + place.sector.get() / UNIT) * UNIT * kcopy::SECTOR_SIZE;
+                disks[index(place.slot.get().into())].write(at, &bytes_of(unit));
+            }
+        };
+        (0..units).for_each(|unit| put(&old, old_at, unit));
+        (0..front).for_each(|unit| put(&new, new_at, unit));
+        let view = |geometry: &Geometry, offset: u64| {
+            let leg = |disk: &kcopy::backend::sim::SimDisk| {
+                let data_offset = Sector::new(offset * UNIT);
+                Some(Leg { device: disk.device(), data_offset, good_to: None, bad: Vec::new() })
+            };
+            View::of(geometry.clone(), disks.iter().map(leg).collect())
+        };
+        let (old, new) = (view(&old, old_at), view(&new, new_at));
+        let walk = Walk::new(&old, &new, Direction::Forwards);
+        let mut mover = crate::array::film::mover(&world);
+        let mut look = Look::new(&mut mover, &walk, &old, &new);
+        let seen = look.at_units(0..units, &mut |_| true).expect("readable");
+        for (unit, seen) in seen.into_iter().flat_map(|(units, seen)| units.map(move |u| (u, seen)))
+        {
+            let (born, dies) = (walk.born(unit), walk.dies(unit));
+            let both = born < front && front <= dies;
+            let expected = if both { UnitSeen::Same } else { UnitSeen::Differs };
+            // One that dies when it is born tells nothing.
+            assert!(
+                seen == expected || born == dies,
+                "unit {unit} with the front at {front}: {seen:?}"
+            );
+        }
+    }
 }
 
 /// The unit that a member has in a row, and its weight in Q; or whether it is P.

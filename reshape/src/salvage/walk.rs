@@ -112,6 +112,22 @@ impl Walk {
         places.iter().map(|place| self.overwritten(*place)).max().unwrap_or(0)
     }
 
+    /// How many of the `run` units from `unit` on, which stay together, have the same one of their copies overwritten
+    /// last: chunks of the new geometry may begin in the middle of an old one, on each member at another time.
+    pub(crate) fn die_alike(&self, unit: u64, run: u64) -> u64 {
+        let at = |unit: u64| self.old.at(ArraySector::new(unit.saturating_mul(UNIT)));
+        let last = |unit: u64| {
+            let places = at(unit).map(|at| at.places).unwrap_or_default();
+            let times = places.iter().map(|place| self.overwritten(*place));
+            times.enumerate().max_by_key(|(_, time)| *time).map(|(copy, _)| copy)
+        };
+        if run <= 1 || at(unit).is_none_or(|at| at.places.len() < 2) {
+            return run;
+        }
+        let first = last(unit);
+        (1..run).find(|next| last(unit.saturating_add(*next)) != first).unwrap_or(run)
+    }
+
     /// The unit whose old place is at a new place. A walk that is begun again takes from there what the first
     /// one wrote, and carries it to the new place of that unit.
     pub(crate) fn carrier(&self, new: Place) -> Option<u64> {

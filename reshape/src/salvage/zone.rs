@@ -5,6 +5,7 @@
 //!
 //! - the same content at the new and at the old place: the new one is written, the old one is not;
 //! - different content: not both of these;
+//! - copies of a mirror that are alike at one of the two places only: that one has the content;
 //! - a row that verifies as one kind of stripe only: all of its blocks are of that kind;
 //! - a row that does not verify, all of whose blocks but one are known to be of a kind: the one is
 //!   not.
@@ -20,7 +21,7 @@ use smallvec::SmallVec;
 use super::look::{Lens, Says, is_uniform};
 use super::walk::{NEVER, UNIT, Walk};
 use crate::array::View;
-use crate::geometry::Place;
+use crate::geometry::{On, Place};
 use crate::mover::Mover;
 use crate::parity::Role;
 use crate::units::{ArraySector, MemberSector, Slot};
@@ -94,6 +95,9 @@ impl<'a> Zone<'a> {
         let pairs: Vec<(Place, Place, bool)> =
             units.into_iter().filter_map(|unit| self.pair(unit)).collect();
         let rows = self.rows(&times);
+        for (old, new, same) in &pairs {
+            self.compare_copies(*old, *new, *same);
+        }
         loop {
             let before = self.states.len();
             for (old, new, same) in &pairs {
@@ -106,6 +110,36 @@ impl<'a> Zone<'a> {
                 return;
             }
         }
+    }
+
+    /// Copies that are all alike at one of the two places of a mirrored unit, and not at the other, tell where it
+    /// is: what stands at a place of another time differs from one copy to the next, or says nothing.
+    fn compare_copies(&mut self, old: Place, new: Place, same: bool) {
+        if same {
+            return;
+        }
+        match (self.copies_agree(Side::Old, old), self.copies_agree(Side::New, new)) {
+            (Some(true), Some(false)) => {
+                self.set(Side::Old, old, Side::Old);
+                self.set(Side::New, new, Side::Old);
+            }
+            (Some(false), Some(true)) => {
+                self.set(Side::Old, old, Side::New);
+                self.set(Side::New, new, Side::New);
+            }
+            (Some(true), Some(true)) | (Some(false), Some(false)) | (None, _) | (_, None) => {}
+        }
+    }
+
+    /// Whether all copies of what is at a place can be read and are alike; `None` if there is one only.
+    fn copies_agree(&mut self, side: Side, first: Place) -> Option<bool> {
+        let geometry = self.view(side).geometry();
+        let On::Data(sector) = geometry.on(first.slot, first.sector) else { return None };
+        let places = geometry.at(sector)?.places;
+        let blocks: SmallVec<[Vec<u8>; 4]> =
+            places.iter().filter_map(|place| self.block(side, *place)).collect();
+        let (one, others) = blocks.split_first()?;
+        (!others.is_empty()).then(|| others.iter().all(|other| other == one))
     }
 
     /// The two places of a unit, if both can be read and it moves, and whether they are the same.

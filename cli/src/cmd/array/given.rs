@@ -4,15 +4,16 @@ use std::path::{Path, PathBuf};
 
 use kcopy::Device;
 use kcopy::engine::Config;
-use reshape::array::{ArrayError, Members, NoMember, RecordError};
-use reshape::assemble::{Assembly, Refusal, WhyNot, WhyNotWrite, assemble};
+use reshape::array::{ArrayError, DeviceReader, Members, NoMember, RecordError};
+use reshape::assemble::{Assembly, Member, MemberState, Refusal, WhyNot, WhyNotWrite, assemble};
+use reshape::metadata::examine;
 use reshape::mover::{MoveError, Mover, OpenError, Options};
 
 use crate::args::Direct;
 use crate::args::array::MoverArgs;
 use crate::cmd::engine;
 use crate::cmd::target::{open_destination, open_source, overlap};
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::output::name;
 
 /// What is to be done with the members.
@@ -56,6 +57,39 @@ impl Given {
     pub(crate) fn has(&self, device: &Device) -> Option<&Device> {
         self.members.devices.iter().find(|member| overlap(member, device))
     }
+}
+
+/// Moves those disks of `added` to the members that are members or spares of the same array already; one that is stale
+/// stays a disk to be added. What cannot be read is left where it is: whoever opens it says why.
+pub(crate) fn settle(members: &mut Vec<PathBuf>, added: &mut Vec<PathBuf>, direct: Direct) {
+    if let Some(joined) = joined(members, added, direct) {
+        members.extend(added.iter().filter(|path| joined.contains(path)).cloned());
+        added.retain(|path| !joined.contains(path));
+    }
+}
+
+/// Which of `added` belong to the array of `members`, and are not stale.
+fn joined(members: &[PathBuf], added: &[PathBuf], direct: Direct) -> Option<Vec<PathBuf>> {
+    let first = members.first().filter(|_| !added.is_empty())?;
+    let mut mover = mover(&MoverArgs::small(), 0).ok()?;
+    let mut uuid_of = |path: &PathBuf| {
+        let device = open_source(path, direct).ok()?;
+        let examined = examine(&DeviceReader::new(&mut mover, &device));
+        examined.members().map(|member| member.superblock.uuid()).next()
+    };
+    let own = uuid_of(first)?;
+    let known: Vec<PathBuf> =
+        added.iter().filter(|path| uuid_of(path) == Some(own)).cloned().collect();
+    let all: Vec<PathBuf> = members.iter().chain(&known).cloned().collect();
+    let devices = open_all(&all, Access::Look, direct).ok()?;
+    let read = Members::read(&mut mover, devices).ok()?;
+    let assembly = assemble(&read.candidates).ok()?;
+    let fresh = |path: &PathBuf| {
+        let of = |member: &&Member| read.devices.get(member.candidate).map(Device::path);
+        let member = assembly.members.iter().find(|member| of(member) == Some(path.as_path()));
+        member.is_some_and(|member| member.state != MemberState::Stale)
+    };
+    Some(known.into_iter().filter(fresh).collect())
 }
 
 /// Opens every device, each of them once.
@@ -151,7 +185,9 @@ pub(crate) fn refused(what: &str, error: &ArrayError) -> Failure {
 
 /// Why something ended half-way.
 pub(crate) fn failed(what: &str, error: &ArrayError) -> Failure {
-    Failure::failed(format!("cannot {what}: {}", chain(error))).hint(hint(error))
+    let failure = Failure::failed(format!("cannot {what}: {}", chain(error))).hint(hint(error));
+    let interrupted = matches!(error, ArrayError::Move(MoveError::Cancelled));
+    if interrupted { Failure { exit: Exit::Interrupted, ..failure } } else { failure }
 }
 
 /// The message of an error and those of its causes.

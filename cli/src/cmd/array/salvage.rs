@@ -230,12 +230,12 @@ fn way(args: &SalvageArgs, given: &Given, finding: &Finding) -> Result<Way, Fail
         (None, _) if finding.verdict == Verdict::Ambiguous => Err(cannot(&SalvageError::NotSure)),
         (None, _) => Err(cannot(&SalvageError::NotRecordable)),
         (Some(_), Some(path)) => {
-            let file = fresh_file(Some(path), &given.members.devices, false)?;
+            let file = fresh_file(Some(path), &given.members.devices, (None, false))?;
             Ok(Way::Mend(file, Keep::Named))
         }
         (Some(_), None) => {
             let path = PathBuf::from(format!("reshape-{}.torn", given.assembly.uuid));
-            let file = fresh_file(Some(&path), &given.members.devices, false);
+            let file = fresh_file(Some(&path), &given.members.devices, (None, false));
             let hint = "--mend FILE says where torn stripes are saved before they are written anew";
             Ok(Way::Mend(file.map_err(|failure| failure.hint(hint))?, Keep::Own))
         }

@@ -7,6 +7,7 @@ use std::path::Path;
 use kcopy::{Device, Sectors};
 use reshape::array::{NoBackup, is_absent};
 use reshape::exec::{BackupFile, BackupVerdict, Ongoing};
+use reshape::metadata::BackupHeader;
 use reshape::mover::Mover;
 
 use crate::args::Direct;
@@ -80,16 +81,17 @@ fn open_new(wanted: &Wanted<'_>, bytes: u64) -> Result<Device, Failure> {
     Ok(device)
 }
 
-/// The file for the backup of a reshape that begins: new, or blank, and on no disk of the array.
+/// The file for the backup of a reshape that begins: new, or blank, and on no disk of the array; or one that we made
+/// for an array at rest with this uuid, in which nothing can be needed any more.
 pub(crate) fn fresh_file(
     path: Option<&Path>,
     disks: &[Device],
-    force: bool,
+    (at_rest, force): (Option<[u8; 16]>, bool),
 ) -> Result<Device, Failure> {
     let wanted = Wanted {
         path,
         file: None,
-        uuid: [0; 16],
+        uuid: at_rest.unwrap_or_default(),
         section: Sectors::ZERO,
         members: disks,
         verdicts: &[],
@@ -120,7 +122,16 @@ fn check_content(path: &Path, wanted: &Wanted<'_>) -> Result<(), Failure> {
     let read = File::open(path).and_then(|mut file| file.read(&mut start));
     match read {
         Ok(read) if start.iter().take(read).all(|byte| *byte == 0) => Ok(()),
+        // Whoever goes on has asked `verdicts`; here no reshape is recorded.
+        Ok(_) if wanted.verdicts.is_empty() && is_own(&start, wanted.uuid) => Ok(()),
         Ok(_) => Err(refused("it exists and is no backup of this reshape")),
         Err(error) => Err(Use::Write.refused(path, &cause(&error))),
     }
+}
+
+/// Whether this is the header of a backup that we made for the array `uuid`.
+fn is_own(start: &[u8], uuid: [u8; 16]) -> bool {
+    let header = BackupHeader::parse(start);
+    let own = |header: BackupHeader| header.ours.is_some() && header.set_uuid == uuid;
+    uuid != [0; 16] && header.is_ok_and(own)
 }

@@ -67,9 +67,10 @@ pub(crate) fn doubt(
         return Err(Failure { exit: Exit::Interrupted, ..failure });
     }
     let Some(finding) = found.map_err(|error| unknown(&error))? else { return Ok(None) };
+    let as_recorded = finding.resume == finding.recorded;
     Ok(match finding.verdict {
         Verdict::AsRecorded => None,
-        Verdict::Found if finding.resume == finding.recorded => Some(format!(
+        Verdict::Found if as_recorded => Some(format!(
             "the members are torn against each other around {}: no position reads all of it",
             finding.recorded
         )),
@@ -77,6 +78,11 @@ pub(crate) fn doubt(
             "the superblocks say that the reshape stands at {}, but what stands on the members says {}",
             finding.recorded, finding.resume
         )),
+        // Of nothing it is known that it is lost, and nothing speaks for another position: content may be too uniform
+        // to tell.
+        Verdict::Lost if finding.lost == finding.open && as_recorded && is_resized(assembly) => {
+            None
+        }
         Verdict::Lost => {
             let sectors: u64 = finding.lost.iter().map(|range| range.sectors.get()).sum();
             Some(format!("{sectors} sectors of the content are nowhere on the members"))
@@ -92,11 +98,15 @@ pub(crate) fn doubt(
 }
 
 fn is_mirrored_and_resized(assembly: &Assembly) -> bool {
-    let resized = match &assembly.shapes {
-        Shapes::Moving { reshape, .. } => reshape.delta_disks != 0,
+    is_resized(assembly) && assembly.level == Level::Raid10
+}
+
+/// Whether the content is spread over more members than before, or fewer.
+fn is_resized(assembly: &Assembly) -> bool {
+    match &assembly.shapes {
+        Shapes::Moving { old, new, .. } => old.sectors() != new.sectors(),
         Shapes::Whole(_) | Shapes::Unknown => false,
-    };
-    resized && assembly.level == Level::Raid10
+    }
 }
 
 fn unknown(error: &SalvageError) -> Failure {

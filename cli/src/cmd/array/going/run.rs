@@ -149,6 +149,12 @@ fn backup_for(
     what: &OngoingArgs,
     how: &MovingArgs,
 ) -> Result<BackupFile, Failure> {
+    if what.backup_file.is_none() {
+        let made = going.ongoing.backup_on_newcomers(&mut going.mover, date());
+        if let Some(backup) = made.map_err(|error| stopped(&error))? {
+            return Ok(backup);
+        }
+    }
     let section = going.ongoing.restripe().section().unwrap_or_default();
     make_backup(going, what, how, section)
 }
@@ -232,6 +238,11 @@ fn finished_text(going: &Going, what: &OngoingArgs) -> String {
     );
     if let Some(file) = &what.backup_file {
         text.push_str(&format!("\nthe backup {} is not needed any more", name(file)));
+    }
+    if let Some(next) = super::status::on_the_way(&going.ongoing.assembly, new, what) {
+        text.push_str(&format!(
+            "\nit has no parity, as a raid0 on the way of a change; to make it a raid0 again: {next}"
+        ));
     }
     text
 }

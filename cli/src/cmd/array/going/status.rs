@@ -1,7 +1,11 @@
 //! Where a reshape stands, what it waits for, and the command that goes on.
 
+use reshape::array::NoBackup;
+use reshape::assemble::{Assembly, Member, MemberState, Shapes};
 use reshape::exec::Ongoing;
+use reshape::geometry::{Geometry, Level};
 use reshape::metadata::Direction;
+use reshape::units::Slot;
 use serde::Serialize;
 
 use super::{Going, age};
@@ -56,7 +60,7 @@ pub(crate) fn status(args: &StatusArgs, screen: Screen) -> Result<Exit, Failure>
         schema: 1,
         state: going.ongoing.assembly.state().name(),
         reshape: Some(reshape_report(&going)),
-        next: Some(command(&args.what)),
+        next: Some(next(&going, &args.what)),
     };
     if args.what.json {
         return Ok(screen.json(&report, Exit::Done));
@@ -67,12 +71,42 @@ pub(crate) fn status(args: &StatusArgs, screen: Screen) -> Result<Exit, Failure>
 fn at_rest(args: &StatusArgs, screen: Screen) -> Result<Exit, Failure> {
     let given = Given::open(&args.what.array.devices, Access::Look, &MoverArgs::small())?;
     let state = given.assembly.state().name();
-    let report = Report { schema: 1, state, reshape: None, next: None };
+    let next = next_at_rest(&given.assembly, &args.what);
+    let report = Report { schema: 1, state, reshape: None, next };
     if args.what.json {
         return Ok(screen.json(&report, Exit::Done));
     }
-    let text = format!("{}: {state}, no reshape is recorded", given.title());
+    let mut text = format!("{}: {state}, no reshape is recorded", given.title());
+    if let Some(next) = &report.next {
+        text.push_str(&format!("\ngo on with: {next}"));
+    }
     Ok(screen.result(&text, Exit::Done))
+}
+
+/// What is left of a change of several steps, as far as that can be seen: a member that was being filled, or a raid0
+/// that waits to be one again.
+fn next_at_rest(assembly: &Assembly, what: &OngoingArgs) -> Option<String> {
+    let filled = |member: &Member| matches!(member.state, MemberState::Recovering { .. });
+    if assembly.members.iter().any(filled) {
+        return Some(format!("reshape rebuild {}", devices(what)));
+    }
+    match &assembly.shapes {
+        Shapes::Whole(geometry) => on_the_way(assembly, geometry, what),
+        Shapes::Moving { .. } | Shapes::Unknown => None,
+    }
+}
+
+/// The command that makes a raid0 of what was one: a raid4 that lacks nothing but its parity, as raid0s are reshaped.
+pub(super) fn on_the_way(
+    assembly: &Assembly,
+    geometry: &Geometry,
+    what: &OngoingArgs,
+) -> Option<String> {
+    let parity = Slot::new(geometry.raid_disks().checked_sub(1)?);
+    let there = |slot: u32| assembly.member_in(Slot::new(slot)).is_some();
+    let alone = !there(parity.get()) && (0..parity.get()).all(there);
+    (geometry.level() == Level::Raid4 && alone)
+        .then(|| format!("reshape grow {} --level 0", devices(what)))
 }
 
 fn reshape_report(going: &Going) -> ReshapeReport {
@@ -137,10 +171,25 @@ pub(super) fn change(ongoing: &Ongoing) -> String {
     changes.join(", ")
 }
 
+fn devices(what: &OngoingArgs) -> String {
+    let paths: Vec<String> = what.array.devices.iter().map(|path| word(path)).collect();
+    paths.join(" ")
+}
+
+/// The command that goes on; where a file is needed and none is named, with a place for its name.
+fn next(going: &Going, what: &OngoingArgs) -> String {
+    let on_members = going
+        .verdicts
+        .iter()
+        .any(|found| matches!(found.verdict, Ok(_) | Err(NoBackup::NotNeeded { ours: true, .. })));
+    let lacks = going.ongoing.needs_backup_file() && what.backup_file.is_none() && !on_members;
+    let file = if lacks { " --backup-file FILE" } else { "" };
+    format!("{}{file}", command(what))
+}
+
 /// The command that goes on, as it can be typed.
 pub(super) fn command(what: &OngoingArgs) -> String {
-    let paths: Vec<String> = what.array.devices.iter().map(|path| word(path)).collect();
-    let mut command = format!("reshape continue {}", paths.join(" "));
+    let mut command = format!("reshape continue {}", devices(what));
     if let Some(file) = &what.backup_file {
         command.push_str(&format!(" --backup-file {}", word(file)));
     }

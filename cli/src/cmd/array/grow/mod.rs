@@ -9,7 +9,7 @@ use reshape::plan::{Plan, Present, Step, plan};
 use serde::Serialize;
 
 use super::event_log::LogFile;
-use super::given::{Access, Given, failed, open_all};
+use super::given::{self, Access, Given, failed, open_all};
 use super::going::{self, FailedReport, tell_failed};
 use super::plan::{change, refused};
 use super::random::uuid;
@@ -19,9 +19,10 @@ use crate::args::array::{GrowArgs, PlanArgs};
 use crate::clock::{Epoch, date};
 use crate::confirm::confirm;
 use crate::exit::{Exit, Failure};
-use crate::output::{Phase, Screen, name, word};
+use crate::output::{Phase, Screen, name};
 use crate::units::{Size, human};
 
+mod next;
 mod prove;
 mod words;
 
@@ -57,6 +58,7 @@ pub(crate) fn run(args: &GrowArgs, screen: Screen) -> Result<Exit, Failure> {
         };
         return super::plan::run(&asked, screen);
     }
+    let args = &settled(args);
     let mut given =
         Given::open(&args.array.devices, Access::Change, &args.run.mover.beside_windows())?;
     if matches!(given.assembly.shapes, Shapes::Moving { .. }) {
@@ -74,7 +76,7 @@ pub(crate) fn run(args: &GrowArgs, screen: Screen) -> Result<Exit, Failure> {
     }
     let wanted = change(&args.change, &present)?;
     let plan = plan(&present, &wanted).map_err(|error| refused(&error))?;
-    let backup = backup_file(args, &plan, &disks)?;
+    let backup = backup_file(args, &plan, (&disks, given.assembly.uuid_on_disk))?;
     let log = LogFile::begin(args.log.event_log.as_deref())?;
     for warning in warnings(&rooms(&present, &plan)) {
         screen.note(&warning);
@@ -115,6 +117,13 @@ pub(crate) fn run(args: &GrowArgs, screen: Screen) -> Result<Exit, Failure> {
     };
     let report = report(&plan, (state, moved), sha256, epoch.seconds());
     Ok(tell(args, screen, (&plan, &report)))
+}
+
+/// The same with those disks of `--add` among the members that are: after an interruption the same command goes on.
+fn settled(args: &GrowArgs) -> GrowArgs {
+    let mut args = args.clone();
+    given::settle(&mut args.array.devices, &mut args.change.add, args.run.mover.direct);
+    args
 }
 
 fn report(
@@ -207,11 +216,16 @@ fn added(args: &GrowArgs, given: &mut Given, members: &[Device]) -> Result<Vec<D
     Ok(added)
 }
 
-fn backup_file(args: &GrowArgs, plan: &Plan, disks: &[Device]) -> Result<Option<Device>, Failure> {
+fn backup_file(
+    args: &GrowArgs,
+    plan: &Plan,
+    (disks, uuid): (&[Device], [u8; 16]),
+) -> Result<Option<Device>, Failure> {
     if plan.backup_bytes() == 0 {
         return Ok(None);
     }
-    going::fresh_file(args.change.backup_file.as_deref(), disks, args.change.force).map(Some)
+    let how = (Some(uuid), args.change.force);
+    going::fresh_file(args.change.backup_file.as_deref(), disks, how).map(Some)
 }
 
 fn question(given: &Given, present: &Present, plan: &Plan) -> String {
@@ -245,28 +259,9 @@ fn check_first(given: &mut Given, watch: &mut Watch) -> Result<(), Failure> {
 
 fn stopped(args: &GrowArgs, plan: &Plan, error: &ExecError, at: usize) -> Failure {
     let failure = going::stopped(error);
-    let next = next_command(args, plan, at);
+    let next = next::command(args, plan, at);
     let hint = failure.hint.clone().unwrap_or_default();
     failure.hint(format!("{hint}; to go on: {next}"))
-}
-
-/// How to go on after the step `at` was interrupted.
-fn next_command(args: &GrowArgs, plan: &Plan, at: usize) -> String {
-    let paths: Vec<String> =
-        args.array.devices.iter().chain(&args.change.add).map(|path| word(path)).collect();
-    let restripe = matches!(plan.steps.get(at), Some(Step::Restripe(_)));
-    let backup = match (&args.change.backup_file, plan.backup_bytes()) {
-        (Some(file), 1..) => format!(" --backup-file {}", word(file)),
-        (Some(_) | None, _) => String::new(),
-    };
-    let mut next = Vec::new();
-    if restripe {
-        next.push(format!("reshape continue {}{backup}", paths.join(" ")));
-    }
-    if !restripe || at + 1 < plan.steps.len() {
-        next.push("the same reshape grow, with the disks of --add among the members".to_owned());
-    }
-    next.join(", then ")
 }
 
 fn tell(args: &GrowArgs, screen: Screen, (plan, report): (&Plan, &Report)) -> Exit {
@@ -278,7 +273,7 @@ fn tell(args: &GrowArgs, screen: Screen, (plan, report): (&Plan, &Report)) -> Ex
     if let Some(at) = report.step {
         screen.summary(&format!(
             "stopped at a checkpoint; to go on: {}",
-            next_command(args, plan, at)
+            next::command(args, plan, at)
         ));
         return exit;
     }

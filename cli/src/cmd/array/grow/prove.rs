@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::args::array::GrowArgs;
 use crate::cmd::array::given::{Given, failed, mover, no_array, no_member};
 use crate::cmd::array::range::Watch;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::output::Phase;
 
 /// Sectors that are read at once: 8 MiB.
@@ -27,7 +27,9 @@ impl Proof {
         let members = &given.members;
         let array = Array::open(&given.assembly, &members.devices, &members.bad)
             .map_err(|error| failed("read the array", &error))?;
-        hash(&array, &mut given.mover, sectors, watch).map(Self)
+        let hash = hash(&array, &mut given.mover, sectors, watch);
+        hash.map(Self)
+            .map_err(|failure| told(failure, "nothing was changed: run the same command again"))
     }
 
     /// Reads the same after the change; the hash if it is the same.
@@ -43,7 +45,9 @@ impl Proof {
         let assembly = assemble(&members.candidates).map_err(|error| no_array(&error))?;
         let array = Array::open(&assembly, &members.devices, &members.bad)
             .map_err(|error| failed("read the array", &error))?;
-        let after = hash(&array, &mut mover, sectors, watch)?;
+        let after = hash(&array, &mut mover, sectors, watch).map_err(|failure| {
+            told(failure, "the change is done, and recorded; only its content was not compared")
+        })?;
         if after == self.0 {
             return Ok(after);
         }
@@ -53,6 +57,11 @@ impl Proof {
         ))
         .hint("this must not happen: please report it, and keep the members as they are"))
     }
+}
+
+/// What an interruption leaves.
+fn told(failure: Failure, hint: &str) -> Failure {
+    if failure.exit == Exit::Interrupted { failure.hint(hint) } else { failure }
 }
 
 fn hash(
@@ -81,7 +90,7 @@ fn hash(
         at += len;
         if !watch.moved(at * kcopy::SECTOR_SIZE) {
             return Err(Failure {
-                exit: crate::exit::Exit::Interrupted,
+                exit: Exit::Interrupted,
                 ..Failure::failed("interrupted while the content was read")
             });
         }

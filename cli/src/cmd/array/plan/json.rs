@@ -173,6 +173,7 @@ const fn revert(revert: Revert) -> &'static str {
         Revert::Always => "always",
         Revert::Never => "never",
         Revert::UntilTheEnd => "until-the-end",
+        Revert::AfterTheEnd => "after-the-end",
         Revert::ShapeOnly => "shape-only",
         Revert::WithRebuild => "with-rebuild",
     }

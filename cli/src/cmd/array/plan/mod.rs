@@ -39,6 +39,9 @@ struct Subject {
 }
 
 pub(crate) fn run(args: &PlanArgs, screen: Screen) -> Result<Exit, Failure> {
+    let mut args = args.clone();
+    given::settle(&mut args.array.devices, &mut args.change.add, Direct::Auto);
+    let args = &args;
     let mut subject = Subject::open(args)?;
     match subject.plan(&args.change) {
         Ok((present, plan)) => {
