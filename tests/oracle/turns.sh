@@ -6,6 +6,10 @@
 #                      of each member
 #   slow MILLISECONDS  makes each write to a member take so long: for changes with a backup file, where
 #                      mdadm does not mind limits
+#   breakable          makes every member one that can fail
+#   breaks NUMBER HOW  the member of that number (from 0) fails from now on: everything (dead), or writes (writes)
+#   ours_goes_without NUMBER  waits for what `ours_starts` began: it has to end well, to say who left, and
+#                      that member is no device any more
 #   ours_begins WORD..  `reshape WORD..` on the members, killed with SIGKILL a random moment after the
 #                      first content has been moved
 #   ours WORD..        `reshape WORD..` the same, killed at any moment
@@ -38,6 +42,41 @@ slow() {
 		number=$((number + 1))
 	done
 	devices=("${slowed[@]}")
+}
+
+breakable() {
+	local one number=0 made=()
+	modprobe dm-flakey || return 1
+	for one in "${devices[@]}"; do
+		dmsetup create slow$number --table "0 $(blockdev --getsz "$one") linear $one 0" || return 1
+		made+=(/dev/mapper/slow$number)
+		number=$((number + 1))
+	done
+	backings=("${devices[@]}") devices=("${made[@]}")
+}
+
+breaks() {
+	local size table
+	size=$(blockdev --getsz "${devices[$1]}") || return 1
+	case $2 in
+	dead) table="0 $size error" ;;
+	writes) table="0 $size flakey ${backings[$1]} 0 0 3600 1 error_writes" ;;
+	*) return 1 ;;
+	esac
+	grep -v '^{' told || true
+	[ -e /proc/$pid ] || { echo "it has ended already"; return 1; }
+	dmsetup suspend --noflush --nolockfs slow"$1" && dmsetup load slow"$1" --table "$table" &&
+		dmsetup resume slow"$1"
+}
+
+ours_goes_without() {
+	local status=0
+	wait $pid || status=$?
+	grep -v '^{' told || true
+	echo "ours: exit $status"
+	[ $status -eq 0 ] && grep -q "left the array" told || return 1
+	unset "devices[$1]"
+	devices=("${devices[@]}")
 }
 
 # Up to so many milliseconds, rather short than long.
