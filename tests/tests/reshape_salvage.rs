@@ -136,3 +136,48 @@ fn array_at_rest_has_nothing_to_salvage() {
     let done = members.reshape("salvage ALL --to m0").expect_code(2);
     assert!(!done.stderr.is_empty());
 }
+
+/// Two of three old members, and the new one that has next to nothing: with nothing lost, `salvage` said that all
+/// content was there, and `--yes` recorded a position on those members, which left the third out of the array.
+#[test]
+fn too_few_members_lose_what_the_others_have_and_nothing_is_recorded() {
+    let members = Members::amid("r5-3to4.mid");
+    let done = members.reshape("salvage m0 m1 --json").expect_code(1);
+    let report = done.json();
+    assert_eq!(report["verdict"], "lost");
+    assert_eq!(report["recordable"], false);
+    let lost = report["lost"].as_array().expect("a list");
+    let sectors = |range: &serde_json::Value| range["sectors"].as_u64().expect("a number");
+    let lost: u64 = lost.iter().map(sectors).sum();
+    assert!(0 < lost && lost < members.sectors(), "{lost}");
+    members.expect_refused("salvage m0 m1 --yes", "too few members");
+    let done = members.reshape("salvage m0 m1").expect_code(1);
+    assert!(done.stdout.contains("too few members are here"), "{}", done.stdout);
+    assert!(done.stderr.contains("name all members"), "{}", done.stderr);
+    members.reshape("salvage m0 m1 m2").expect_code(0);
+}
+
+/// A backup of which only the header is left was taken for one that nothing was saved in: all seemed to be there.
+#[test]
+fn backup_that_is_cut_off_is_none_that_nothing_was_saved_in() {
+    let members = Members::amid("b5-chunk-64to128-v090.mid");
+    members.reshape("salvage ALL --backup-file backup").expect_code(0);
+    let file = std::fs::File::options().write(true).open(members.path("backup")).expect("opened");
+    file.set_len(4096 + 8192).expect("cut off");
+    let report = members.reshape("salvage ALL --backup-file backup --json").expect_code(1).json();
+    let verdict = report["backups"][0]["verdict"].as_str().expect("a text");
+    assert!(verdict.starts_with("cut off"), "{verdict}");
+    assert_eq!(report["verdict"], "ambiguous");
+}
+
+/// The driver went on behind a file that mdadm had not written to: zeros do not say that nothing was moved. They were
+/// believed, and what stands at the recorded position would have been exported with exit code 0.
+#[test]
+fn file_of_zeros_does_not_say_that_nothing_was_moved() {
+    let members = Members::amid("b5-chunk-64to128-v090.mid");
+    std::fs::write(members.path("zeros"), vec![0; 1 << 20]).expect("written");
+    let report = members.reshape("salvage ALL --backup-file zeros --json").expect_code(1).json();
+    assert_eq!(report["verdict"], "ambiguous");
+    members
+        .expect_refused("salvage ALL --backup-file zeros --yes", "does not say where the front is");
+}

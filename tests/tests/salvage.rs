@@ -143,13 +143,18 @@ fn all_content_that_is_on_the_members_of_interrupted_reshapes_is_found() {
 }
 
 /// What is lost of a reshape whose record says little, and what the verdict is.
-const HARD: [(&str, Verdict, u64); 5] = [
+const HARD: [(&str, Verdict, u64); 8] = [
     // A growth of a RAID10 that was turned around: what it had not come to never stood at the larger places.
     ("u10-4to5.rev40", Verdict::AsRecorded, 0),
     // One member left in the middle; blank blocks let chance verify what Q alone tells.
     ("u5-5to6.drop20", Verdict::Found, 0),
     // In place: the backup that follows the record after a gap says that the gap was moved.
     ("v5-degraded-chunk-v10.t60", Verdict::Found, 0),
+    // In place, two members away: what stays where it is, on one of these, was computed from a row of the other kind.
+    ("u6-la-to-zr-v090.two-away", Verdict::AsRecorded, 0),
+    ("u6-to-5-v12.one-away", Verdict::AsRecorded, 0),
+    // The driver went on without a backup: what torn members wrote cancels out in the sum of old rows.
+    ("u5-5to6-v12.ahead", Verdict::Lost, 4608),
     // Begun again by the kernel: only what stands on no member is lost. The rest was carried elsewhere.
     ("u5-5to6.two30-70", Verdict::Lost, 4096),
     ("u5-la-to-rs.two40-60", Verdict::Lost, 7168),

@@ -6,6 +6,7 @@ use kcopy::{SECTOR_SIZE, Sectors};
 use smallvec::SmallVec;
 
 use super::overrun::Overrun;
+use super::reach::out_of_reach;
 use super::walk::UNIT;
 use super::zone::Side;
 use crate::array::{Array, ArrayError, Overlay, Range, ReadReport, Target, View};
@@ -76,6 +77,29 @@ impl Content {
             }
             _ => self.pieces.push((range, source)),
         }
+    }
+
+    /// What too few members leave out of reach is lost; whether anything is.
+    pub(super) fn leave_out(&mut self) -> bool {
+        let (pieces, mut any) = (std::mem::take(&mut self.pieces), false);
+        for (range, source) in pieces {
+            let units = range.start.get() / UNIT..range.end() / UNIT;
+            let out = match &source {
+                Source::View(Side::Old, without) => out_of_reach(&self.old, without, units),
+                Source::View(Side::New, without) => out_of_reach(&self.new, without, units),
+                Source::Saved(_) | Source::Carried(_) | Source::Summed | Source::Lost => Vec::new(),
+            };
+            any |= !out.is_empty();
+            let mut at = range.start.get();
+            for units in out {
+                let (start, end) = (units.start * UNIT, units.end * UNIT);
+                self.push(Range::new(at, start - at), source.clone());
+                self.push(Range::new(start, end - start), Source::Lost);
+                at = end;
+            }
+            self.push(Range::new(at, range.end() - at), source);
+        }
+        any
     }
 
     /// How many sectors there are: the smaller size of both geometries.

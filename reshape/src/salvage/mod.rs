@@ -13,6 +13,7 @@
 //! | `zone` | around the front: which block of which member is new |
 //! | `content` | the content as it was found, to be read |
 //! | `saved` | backups, and whether they may be believed |
+//! | `reach` | pure: what too few members leave out |
 //! | `put` | the superblocks, put right |
 //! | `mend` | members that are torn against each other, put right |
 //!
@@ -32,6 +33,7 @@ mod mend;
 mod near;
 mod overrun;
 mod put;
+mod reach;
 mod saved;
 #[cfg(test)]
 mod tests;
@@ -80,6 +82,11 @@ pub enum SalvageError {
     /// What is recorded would not be sure.
     #[error("the evidence does not say where the front is: nothing is recorded")]
     NotSure,
+    /// Who is not here would be left out of the array by what is recorded on the others.
+    #[error(
+        "too few members: without the others some content is out of reach, and nothing is recorded"
+    )]
+    TooFewMembers,
     /// The array.
     #[error(transparent)]
     Array(#[from] ArrayError),
@@ -174,12 +181,19 @@ pub struct Finding {
     by_position: bool,
     /// Whole stripes of both geometries around all that may have to be read block by block.
     around: Option<Range>,
+    /// Whether members that are not here would have some of what is lost.
+    too_few: bool,
 }
 
 impl Finding {
     /// Whether the position can be recorded: whoever goes on from there reads what is to be read.
     pub fn is_recordable(&self) -> bool {
-        self.by_position && self.verdict != Verdict::Ambiguous
+        self.by_position && self.verdict != Verdict::Ambiguous && !self.too_few
+    }
+
+    /// Whether some of what is lost is so only because too few members are here.
+    pub fn lacks_members(&self) -> bool {
+        self.too_few
     }
 
     /// Whether all content is there, and known to be.
@@ -252,7 +266,7 @@ fn unproven(
     if !decision.as_recorded || !walk.is_mute() {
         return None;
     }
-    let is_empty = |note: &BackupNote| matches!(note.judged, Judged::Empty);
+    let is_empty = |note: &BackupNote| note.judged == Judged::Empty { ours: true };
     let is_believed = |note: &BackupNote| matches!(note.judged, Judged::Believed { .. });
     let sectors = if notes.iter().any(is_believed) {
         if saved::vouches(seen, judged, decision.resume) {
@@ -332,6 +346,8 @@ struct Located {
     around: Option<Range>,
     /// What only a backup that is not here could tell.
     unproven: Option<Range>,
+    /// Whether too few members are here.
+    too_few: bool,
 }
 
 impl Search<'_> {
@@ -378,7 +394,9 @@ impl Search<'_> {
             push(unit..unit + 1, source);
         }
         push(high..walk.content().get() / UNIT, all(above));
-        Located { content, open, by_position, around: walk.around(low..high), unproven: None }
+        let too_few = content.leave_out();
+        let around = walk.around(low..high);
+        Located { content, open, by_position, around, unproven: None, too_few }
     }
 }
 
@@ -440,8 +458,9 @@ fn conclude(
     claims: Vec<Claim>,
     (evidence, decision): (&Evidence, &Decision),
     backups: Vec<BackupNote>,
-    Located { content, mut open, by_position, around, unproven }: Located,
+    located: Located,
 ) -> Finding {
+    let Located { content, mut open, by_position, around, unproven, too_few } = located;
     let lost = content.lost();
     let verdict = if !lost.is_empty() || !content.carried().is_empty() {
         Verdict::Lost
@@ -472,6 +491,7 @@ fn conclude(
         content,
         by_position,
         around,
+        too_few,
     }
 }
 

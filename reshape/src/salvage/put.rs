@@ -12,7 +12,8 @@ use crate::units::ArraySector;
 ///
 /// # Errors
 ///
-/// A position that cannot be recorded ([`SalvageError::NotRecordable`], [`SalvageError::NotSure`]):
+/// A position that cannot be recorded ([`SalvageError::NotRecordable`], [`SalvageError::NotSure`],
+/// [`SalvageError::TooFewMembers`]):
 /// nothing was written then. Or superblocks that could not be written.
 pub fn record(
     mover: &mut Mover,
@@ -23,6 +24,9 @@ pub fn record(
 ) -> Result<(), SalvageError> {
     if finding.verdict == Verdict::Ambiguous {
         return Err(SalvageError::NotSure);
+    }
+    if finding.lacks_members() {
+        return Err(SalvageError::TooFewMembers);
     }
     if !finding.is_recordable() {
         return Err(SalvageError::NotRecordable);

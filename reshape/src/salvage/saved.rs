@@ -38,7 +38,11 @@ pub enum Judged {
         sections: Vec<Range>,
     },
     /// There is none: nothing was saved yet.
-    Empty,
+    Empty {
+        /// A header of ours says so: then nothing was moved that would have to be in it. A file of mdadm's to which
+        /// nothing was written says little, for the driver may have gone on without it.
+        ours: bool,
+    },
     /// It belongs to another array.
     Foreign,
     /// It holds something else than the members.
@@ -50,6 +54,8 @@ pub enum Judged {
     },
     /// Its data is not what was saved.
     Damaged,
+    /// It ends before the data that its header tells of.
+    CutOff,
     /// It cannot be read, or its header is damaged.
     Unreadable(ExamineError),
 }
@@ -66,7 +72,10 @@ pub(super) fn gather(
         match backup(&DeviceReader::new(mover, file), Sector::new(0)) {
             Ok(header) => take(mover, file, header, assembly, (&mut backups, &mut notes)),
             Err(ExamineError::Backup(BackupError::NoMagic)) => {
-                notes.push(BackupNote { path: file.path().to_owned(), judged: Judged::Empty });
+                notes.push(BackupNote {
+                    path: file.path().to_owned(),
+                    judged: Judged::Empty { ours: false },
+                });
             }
             Err(error) => {
                 let judged = Judged::Unreadable(error);
@@ -107,12 +116,13 @@ fn take(
         }
     }
     let fits = |at: u64, bytes: u64| at.checked_add(bytes).is_some_and(|end| end <= device.size());
-    sections.retain(|(section, at)| {
-        let bytes = section.length.get().saturating_mul(SECTOR_SIZE);
-        bytes > 0 && fits(*at, bytes)
-    });
+    sections.retain(|(section, _)| section.length.get() > 0);
     if sections.is_empty() {
-        return note(Judged::Empty);
+        return note(Judged::Empty { ours: header.ours.is_some() });
+    }
+    sections.retain(|(section, at)| fits(*at, section.length.get().saturating_mul(SECTOR_SIZE)));
+    if sections.is_empty() {
+        return note(Judged::CutOff);
     }
     let (written, updated) = (header.mtime.seconds, assembly.update_time.seconds);
     let in_time =

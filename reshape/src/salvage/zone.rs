@@ -6,7 +6,8 @@
 //! - the same content at the new and at the old place: the new one is written, the old one is not;
 //! - different content: not both of these;
 //! - copies of a mirror that are alike at one of the two places only: that one has the content;
-//! - a row that verifies as one kind of stripe only: all of its blocks are of that kind;
+//! - a row that verifies as one kind of stripe only: all of its blocks are of that kind, unless one of them is known
+//!   not to be: what members wrote that are torn may cancel out in the sum;
 //! - a row that does not verify, all of whose blocks but one are known to be of a kind: the one is
 //!   not.
 //!
@@ -55,6 +56,10 @@ pub(super) enum Found {
 
 /// A place on a device: slot and sector from the start of the device's data by the new offset.
 type Key = (u32, i64);
+/// Where a unit was, where it is to be, and whether both places have the same content.
+type Pair = (Place, Place, bool);
+/// A row of 4 KiB of a reading, and what its blocks say.
+type Row = (Side, u64, Says);
 
 /// See the module.
 pub(super) struct Zone<'a> {
@@ -92,19 +97,37 @@ impl<'a> Zone<'a> {
         {
             units.extend(window);
         }
-        let pairs: Vec<(Place, Place, bool)> =
-            units.into_iter().filter_map(|unit| self.pair(unit)).collect();
+        let mut pairs: Vec<Pair> = Vec::new();
+        let mut plain: Vec<Pair> = Vec::new();
+        for unit in units {
+            let pair = self.pair(unit);
+            pairs.extend(pair);
+            plain.extend(pair.filter(|_| self.walk.is_plain(unit)));
+        }
         let rows = self.rows(&times);
         for (old, new, same) in &pairs {
             self.compare_copies(*old, *new, *same);
         }
+        // What agrees with P and Q is sure. What torn members have written may cancel out in a sum. Content may stand
+        // by chance where parity was or is to be, that of one block beside blank ones: it comes last.
+        for (side, row, says) in rows.iter().filter(|(.., says)| *says == Says::Agree) {
+            self.judge(*side, *row, *says);
+        }
+        let others = rows.iter().filter(|(.., says)| *says != Says::Sum);
+        self.follow(&plain, &others.copied().collect::<Vec<Row>>());
+        self.follow(&plain, &rows);
+        self.follow(&pairs, &rows);
+    }
+
+    /// All that follows from pairs of places and from rows.
+    fn follow(&mut self, pairs: &[Pair], rows: &[Row]) {
         loop {
             let before = self.states.len();
-            for (old, new, same) in &pairs {
+            for (old, new, same) in pairs {
                 self.compare(*old, *new, *same);
             }
-            for (side, row, verifies) in &rows {
-                self.judge(*side, *row, *verifies);
+            for (side, row, says) in rows {
+                self.judge(*side, *row, *says);
             }
             if self.states.len() == before {
                 return;
@@ -144,7 +167,7 @@ impl<'a> Zone<'a> {
 
     /// The two places of a unit, if both can be read and it moves, and whether they are the same.
     /// Uniform content is left out.
-    fn pair(&mut self, unit: u64) -> Option<(Place, Place, bool)> {
+    fn pair(&mut self, unit: u64) -> Option<Pair> {
         if self.walk.stays(unit) {
             return None;
         }
@@ -157,7 +180,7 @@ impl<'a> Zone<'a> {
 
     /// The rows of both kinds that have a block written between two times, and whether they verify:
     /// as their own kind only.
-    fn rows(&mut self, times: &std::ops::Range<u64>) -> Vec<(Side, u64, bool)> {
+    fn rows(&mut self, times: &std::ops::Range<u64>) -> Vec<Row> {
         let mut numbers: BTreeSet<(Side, u64)> = BTreeSet::new();
         let slots = self.old.geometry().raid_disks().max(self.new.geometry().raid_disks());
         for row in times.clone().map(|time| self.walk.row_time(time)).filter(|row| *row < NEVER) {
@@ -183,7 +206,7 @@ impl<'a> Zone<'a> {
                 && !also.is_some_and(Says::verifies)
                 && !Says::may_be_torn(Some(says), also);
             if tells || !says.verifies() {
-                rows.push((side, row, says.verifies()));
+                rows.push((side, row, says));
             }
         }
         rows
@@ -268,10 +291,15 @@ impl<'a> Zone<'a> {
         }
     }
 
-    fn judge(&mut self, side: Side, row: u64, verifies: bool) {
+    fn judge(&mut self, side: Side, row: u64, says: Says) {
         let places = self.row(side, row);
-        if verifies {
-            places.iter().for_each(|place| self.set(side, *place, side));
+        if says.verifies() {
+            // A row of which a block is known to be of the other kind agrees by chance.
+            let is_other =
+                |place: &Place| self.state(side, *place).is_some_and(|state| state != side);
+            if !places.iter().any(is_other) {
+                places.iter().for_each(|place| self.set(side, *place, side));
+            }
             return;
         }
         let mut others = places.iter().filter(|place| self.state(side, **place) != Some(side));
@@ -289,28 +317,50 @@ impl<'a> Zone<'a> {
         let sector = ArraySector::new(unit * UNIT);
         let place = |view: &View| view.geometry().at(sector)?.places.first().copied();
         let (Some(old), Some(new)) = (place(self.old), place(self.new)) else { return Found::Gone };
-        if self.walk.stays(unit) || self.state(Side::New, new) == Some(Side::New) {
-            return Found::At(Side::New);
+        let sides = [(Side::New, new), (Side::Old, old)];
+        if let Some((side, _)) = sides.iter().find(|(side, at)| self.has(unit, *side, *at)) {
+            return Found::At(*side);
         }
-        if self.state(Side::Old, old) == Some(Side::Old) {
-            return Found::At(Side::Old);
-        }
-        for (side, at) in [(Side::New, new), (Side::Old, old)] {
-            if let Some(without) = self.computable(side, at) {
-                return Found::Computed(side, without);
-            }
+        if let Some(found) = sides.iter().find_map(|(side, at)| self.computed(*side, *at)) {
+            return found;
         }
         let dead = self.state(Side::Old, old) == Some(Side::New)
             && self.state(Side::New, new) == Some(Side::Old);
         if dead { Found::Gone } else { Found::Open }
     }
 
-    /// Whether a unit is known to stand at its place in a reading.
+    /// Whether a reading is known to give a unit: from its place, or from the rest of its row if the member that
+    /// has its place is not here.
     pub(super) fn stands(&self, unit: u64, side: Side) -> bool {
         let sector = ArraySector::new(unit * UNIT);
         let at = self.view(side).geometry().at(sector);
         let place = at.and_then(|at| at.places.first().copied());
-        self.walk.stays(unit) || place.is_some_and(|place| self.state(side, place) == Some(side))
+        place.is_some_and(|place| {
+            self.has(unit, side, place) || self.computed(side, place) == Some(Found::At(side))
+        })
+    }
+
+    /// Whether a unit is known to stand at its place in a reading, on a member that is here. What stays where it is
+    /// does so in any case; but its row may be of the other kind, and does not give it if the member is missing.
+    fn has(&self, unit: u64, side: Side, at: Place) -> bool {
+        let view = self.view(side);
+        let places = view.geometry().at(ArraySector::new(unit * UNIT)).map(|at| at.places);
+        let is_here = |place: &Place| view.is_good(place.slot, place.sector, Sectors::new(UNIT));
+        places.is_some_and(|places| places.iter().any(is_here))
+            && (self.walk.stays(unit) || self.state(side, at) == Some(side))
+    }
+
+    /// How a block is computed from blocks of its kind: as the reading does by itself, if all that is left out is
+    /// not here.
+    fn computed(&self, side: Side, at: Place) -> Option<Found> {
+        let (without, view) = (self.computable(side, at)?, self.view(side));
+        let is_here = |slot: &Slot| view.is_good(*slot, at.sector, Sectors::new(UNIT));
+        let found = if without.iter().any(is_here) {
+            Found::Computed(side, without)
+        } else {
+            Found::At(side)
+        };
+        Some(found)
     }
 
     /// Whether both places of a unit have the same content.

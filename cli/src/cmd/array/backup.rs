@@ -44,10 +44,10 @@ pub(crate) fn lay_over(
         let device = open_source(path, Direct::Auto)?;
         match Backup::read(&mut given.mover, &device, &given.assembly, age) {
             Ok(backup) => found.push(backup),
-            Err(NoBackup::NotNeeded { .. }) => answered = true,
+            Err(NoBackup::NotNeeded { ours, .. }) => answered |= need.is_answered_by(ours),
             Err(error @ NoBackup::NotReshaping { .. }) => screen.note(&error.to_string()),
             // A file that nothing was saved to yet.
-            Err(error) if is_absent(&error) && (wanted.force || need != Need::Backup) => {
+            Err(error) if is_absent(&error) && (wanted.force || need.is_answered_by_none()) => {
                 screen.note(&error.to_string());
                 answered |= need == Need::EmptyBackup;
             }
@@ -58,7 +58,7 @@ pub(crate) fn lay_over(
         let Some(header) = header else { continue };
         match Backup::judge(&mut given.mover, device, *header, &given.assembly, age) {
             Ok(backup) => found.push(backup),
-            Err(NoBackup::NotNeeded { .. }) => answered = true,
+            Err(NoBackup::NotNeeded { ours, .. }) => answered |= need.is_answered_by(ours),
             Err(error) => screen.note(&error.to_string()),
         }
     }
@@ -79,7 +79,30 @@ enum Need {
     Nothing,
     /// Most of them prove it: a backup file to which nothing was saved would say the same.
     EmptyBackup,
+    /// Nothing on them contradicts it, and little proves it: a backup of ours tells, for nothing is written
+    /// that it does not hold. One of mdadm's may have been left behind by the driver.
+    OwnBackup,
+    /// They contradict it: what was overwritten has to be in the backup.
     Backup,
+}
+
+impl Need {
+    /// Whether a valid backup that holds nothing of what comes next is enough.
+    fn is_answered_by(self, ours: bool) -> bool {
+        match self {
+            Self::Nothing | Self::EmptyBackup => true,
+            Self::OwnBackup => ours,
+            Self::Backup => false,
+        }
+    }
+
+    /// Whether a file to which nothing was saved yet is.
+    fn is_answered_by_none(self) -> bool {
+        match self {
+            Self::Nothing | Self::EmptyBackup => true,
+            Self::OwnBackup | Self::Backup => false,
+        }
+    }
 }
 
 /// What it takes to read `part`, and which sectors are in doubt, if that is known.
@@ -105,6 +128,7 @@ fn need(given: &mut Given, part: Range) -> Result<(Need, Option<Range>), Failure
     let need = match () {
         () if witness.holds() => Need::Nothing,
         () if witness.mostly_holds() => Need::EmptyBackup,
+        () if witness.contradicting == 0 => Need::OwnBackup,
         () => Need::Backup,
     };
     Ok((need, Some(at_risk)))

@@ -165,6 +165,7 @@ fn not_found(error: &SalvageError) -> Failure {
         }
         SalvageError::NotRecordable
         | SalvageError::NotSure
+        | SalvageError::TooFewMembers
         | SalvageError::Record(_)
         | SalvageError::Exec(_)
         | _ => Failure::refused(format!("cannot salvage the array: {error}"))
@@ -227,6 +228,7 @@ fn way(args: &SalvageArgs, given: &Given, finding: &Finding) -> Result<Way, Fail
     };
     match (finding.torn(), &args.mend) {
         _ if finding.is_recordable() => Ok(Way::Record),
+        _ if finding.lacks_members() => Err(cannot(&SalvageError::TooFewMembers)),
         (None, _) if finding.verdict == Verdict::Ambiguous => Err(cannot(&SalvageError::NotSure)),
         (None, _) => Err(cannot(&SalvageError::NotRecordable)),
         (Some(_), Some(path)) => {
@@ -372,7 +374,7 @@ const fn direction(direction: Direction) -> &'static str {
 fn judged(note: &BackupNote) -> String {
     match &note.judged {
         Judged::Believed { sections } => format!("believed, holds {}", sectors(sections)),
-        Judged::Empty => "nothing was saved in it".to_owned(),
+        Judged::Empty { .. } => "nothing was saved in it".to_owned(),
         Judged::Foreign => "of another array, not used".to_owned(),
         Judged::Contradicts => "holds something else than the members, not used".to_owned(),
         Judged::Unsure { seconds } => {
@@ -380,6 +382,7 @@ fn judged(note: &BackupNote) -> String {
             let seconds = seconds.unsigned_abs();
             format!("written {seconds} s {when} the superblocks, not used")
         }
+        Judged::CutOff => "cut off: what its header tells of is not in it, not used".to_owned(),
         Judged::Damaged => "its data is not what was saved, not used".to_owned(),
         Judged::Unreadable(error) => error.to_string(),
     }
@@ -406,6 +409,9 @@ fn verdict_text(finding: &Finding) -> &'static str {
         Verdict::Ambiguous => "the evidence allows several fronts: nothing is sure",
         Verdict::Lost if finding.lost.is_empty() => {
             "some content is only where a second run has put it"
+        }
+        Verdict::Lost if finding.lacks_members() => {
+            "too few members are here: some content is out of reach"
         }
         Verdict::Lost => "some content is on no member",
     }
@@ -448,6 +454,9 @@ fn tell(args: &SalvageArgs, screen: Screen, given: &Given, finding: &Finding, do
         Verdict::AsRecorded => screen.hint("reshape continue goes on"),
         Verdict::Ambiguous if !finding.open.is_empty() && args.backup_file.is_none() => {
             screen.hint("name the backup file that was in use (--backup-file): only it tells");
+        }
+        Verdict::Lost if finding.lacks_members() => {
+            screen.hint("name all members; --to writes what there is to a file");
         }
         Verdict::Found | Verdict::Ambiguous | Verdict::Lost if done.exported.is_none() => {
             screen.hint("--to writes what there is to a file");
