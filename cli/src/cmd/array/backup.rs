@@ -80,7 +80,7 @@ enum Need {
     /// Most of them prove it: a backup file to which nothing was saved would say the same.
     EmptyBackup,
     /// Nothing on them contradicts it, and little proves it: a backup of ours tells, for nothing is written
-    /// that it does not hold. One of mdadm's may have been left behind by the driver.
+    /// that it does not hold.
     OwnBackup,
     /// They contradict it: what was overwritten has to be in the backup.
     Backup,
@@ -90,8 +90,9 @@ impl Need {
     /// Whether a valid backup that holds nothing of what comes next is enough.
     fn is_answered_by(self, ours: bool) -> bool {
         match self {
-            Self::Nothing | Self::EmptyBackup => true,
-            Self::OwnBackup => ours,
+            Self::Nothing => true,
+            // One of mdadm's may have been left behind by the driver.
+            Self::EmptyBackup | Self::OwnBackup => ours,
             Self::Backup => false,
         }
     }
