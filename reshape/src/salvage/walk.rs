@@ -40,6 +40,8 @@ pub(crate) struct Walk {
     total: u64,
     /// Sectors of content.
     content: u64,
+    /// Whether there is parity to spare among the members, so that rows verify.
+    has_parity: bool,
 }
 
 impl Walk {
@@ -51,6 +53,9 @@ impl Walk {
             i64::try_from(new).ok()?.checked_sub(i64::try_from(old).ok()?)
         };
         let known: Vec<Option<i64>> = (0..slots).map(Slot::new).map(shift).collect();
+        let missing = old.legs().filter(|(_, leg)| leg.is_none()).count();
+        let parities = usize::try_from(old.geometry().level().parity_disks()).unwrap_or(0);
+        let has_parity = old.geometry().stripes().is_some() && missing < parities;
         let usual = known.iter().flatten().next().copied().unwrap_or(0);
         let shifts = known.into_iter().map(|shift| shift.unwrap_or(usual)).collect();
         let (old, new) = (old.geometry().clone(), new.geometry().clone());
@@ -60,7 +65,8 @@ impl Walk {
             (None, Direction::Forwards) => new.sectors().get(),
             (None, Direction::Backwards) => content,
         };
-        Self { old, new, direction, shifts, total: total / UNIT, content }
+        let total = total / UNIT;
+        Self { old, new, direction, shifts, total, content, has_parity }
     }
 
     /// The time after everything.
@@ -231,9 +237,9 @@ impl Walk {
         self.old.raid_disks() > self.new.raid_disks()
     }
 
-    /// Whether rows have parity, which tells old from new.
+    /// Whether rows have parity, which tells old from new; with members missing it may tell nothing.
     pub(crate) fn has_parity(&self) -> bool {
-        self.old.stripes().is_some() && self.old.level().parity_disks() > 0
+        self.has_parity
     }
 
     /// What lies behind a position, so many sectors or as many as there are.

@@ -7,7 +7,6 @@
 use kcopy::Device;
 use reshape::array::Members;
 use reshape::assemble::{Assembly, Member, Shapes};
-use reshape::geometry::Level;
 use reshape::mover::Mover;
 use reshape::salvage::{SalvageError, Verdict, find, is_proven};
 
@@ -89,16 +88,12 @@ pub(crate) fn doubt(
         }
         // Where a growth without parity was turned around nothing can speak against the record; and with the
         // number of members changed the driver records no wrong one.
-        Verdict::Ambiguous if is_mirrored_and_resized(assembly) => None,
+        Verdict::Ambiguous if is_resized(assembly) => None,
         Verdict::Ambiguous => Some(
             "what stands on the members allows several positions, and the record may be wrong"
                 .into(),
         ),
     })
-}
-
-fn is_mirrored_and_resized(assembly: &Assembly) -> bool {
-    is_resized(assembly) && assembly.level == Level::Raid10
 }
 
 /// Whether the content is spread over more members than before, or fewer.
