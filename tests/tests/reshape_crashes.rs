@@ -53,6 +53,15 @@ fn a_member_lost_after_a_takeover_takes_no_other_one_with_it() {
     }
 }
 
+/// Where content is zeros for the most part, and a member is missing, new stripes that were written in part, or as a
+/// whole, agreed with the old parity: without the backup they passed for old ones.
+#[test]
+fn a_few_new_blocks_between_zeros_are_no_old_stripes() {
+    for state in ["402:6.12.0:138", "408:6.12.0:126"] {
+        suite::replay(&format!("reshape:{state}")).expect("a state").expect_clean();
+    }
+}
+
 /// The power went while a reshape was turned around. Members that knew and members that did not were taken for
 /// two arrays; what had been saved before was put back to where a reshape in that direction cannot stand.
 #[test]

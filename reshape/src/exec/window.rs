@@ -38,8 +38,11 @@ impl Contradiction {
 pub struct Witness {
     /// Rows that agree with their parity and hold something.
     pub verified: u64,
-    /// Zeros. Where new stripes are zeros for the most part, those may be all of them that are written.
+    /// Rows with a block of zeros, or nothing else. Where new stripes are zeros for the most part, those may be all of
+    /// them that are written, or the rest sums up as well.
     pub blank: u64,
+    /// Of these, rows that hold something.
+    pub hollow: u64,
     /// Rows that agree and are the same in both geometries.
     pub same: u64,
     /// Rows whose parity says nothing: it is needed to compute what is missing, or it would agree just as
@@ -56,9 +59,9 @@ impl Witness {
     }
 
     /// Whether no row contradicts its parity, and more agree than say nothing: what an empty backup says is
-    /// believed then.
+    /// believed then. Not where a few new blocks between zeros may be what agrees.
     pub fn mostly_holds(&self) -> bool {
-        self.contradicting == 0 && self.verified > self.mute
+        self.contradicting == 0 && self.hollow == 0 && self.verified > self.mute
     }
 
     /// What `sectors` rows of zeros say where `lost` members are missing.
@@ -74,6 +77,7 @@ impl Witness {
     pub(super) fn add(&mut self, other: Self) {
         self.verified += other.verified;
         self.blank += other.blank;
+        self.hollow += other.hollow;
         self.same += other.same;
         self.mute += other.mute;
         self.contradicting += other.contradicting;
@@ -82,7 +86,7 @@ impl Witness {
 
 impl std::fmt::Display for Witness {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { verified, blank, same, mute, contradicting } = self;
+        let Self { verified, blank, hollow: _, same, mute, contradicting } = self;
         write!(
             f,
             "{verified} rows verified, {same} the same before and after, {blank} blank, \
@@ -379,18 +383,22 @@ impl Gather {
             self.solve(stripe, cut, piece)?
         };
         let sectors = u64::try_from(cut.len()).unwrap_or(0) / kcopy::SECTOR_SIZE;
-        let blank = || piece.sources.iter().all(|s| s.get(cut.clone()).is_some_and(is_blank));
         let none = Witness::default();
+        let mut zeros = piece.sources.iter().map(|s| s.get(cut.clone()).is_some_and(is_blank));
         let seen = match agree {
             None => Witness { mute: sectors, ..none },
             Some(false) => {
                 self.contradict(stripe, row, sectors);
                 Witness { contradicting: sectors, ..none }
             }
-            Some(true) if blank() => Witness { blank: sectors, ..none },
             Some(true) => match &self.other {
-                Some(other) => other.weigh(&self.geometry, row, sectors),
+                None if zeros.all(|is| is) => Witness { blank: sectors, ..none },
                 None => Witness { verified: sectors, ..none },
+                Some(other) => match zeros.filter(|is| *is).count() {
+                    0 => other.weigh(&self.geometry, row, sectors),
+                    all if all == piece.sources.len() => Witness { blank: sectors, ..none },
+                    _ => Witness { blank: sectors, hollow: sectors, ..none },
+                },
             },
         };
         lock(&self.window.witness).add(seen);
