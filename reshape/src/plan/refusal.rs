@@ -46,7 +46,9 @@ pub enum Refusal {
         sectors: u64,
     },
     /// The component size is changed alone, as md does it.
-    #[error("the size of the members cannot be changed together with anything else")]
+    #[error(
+        "the size of the members, or of the array alone, cannot be changed together with anything else"
+    )]
     SizeAlone,
     /// Levels without a component size.
     #[error("{level} uses all of each member: there is no size to change")]

@@ -16,7 +16,8 @@ const MOST_OF_V0: u64 = 2 << 32;
 pub(super) fn resize(present: &Present, change: &Change) -> Result<Plan, Refusal> {
     let now = &present.geometry;
     let level = now.level();
-    if change.reshapes() || change.array_size.is_some() || change.bitmap.is_some() {
+    let other = change.reshapes() || change.array_size.is_some() || change.bitmap.is_some();
+    if other || present.has_blank_disks() {
         return Err(Refusal::SizeAlone);
     }
     match (level, now.layout()) {
@@ -108,6 +109,9 @@ fn step(present: &Present, new: Geometry) -> ResizeStep {
 /// The array shows less of what it has.
 pub(super) fn array_size(present: &Present, change: &Change) -> Result<Plan, Refusal> {
     let old = present.geometry.sectors();
+    if present.has_blank_disks() {
+        return Err(Refusal::SizeAlone);
+    }
     let new = match change.array_size {
         Some(WantedSize::Is(wanted)) if wanted > old => {
             return Err(Refusal::ArrayTooSmall { wanted, now: old });

@@ -478,6 +478,14 @@ fn sizes_are_changed_alone_and_within_the_members() {
     assert_eq!(plan(&present, &is(COMPONENT)), Err(Refusal::NothingToDo));
     let both = Change { raid_disks: Some(5), ..is(COMPONENT - 128) };
     assert_eq!(plan(&present, &both), Err(Refusal::SizeAlone));
+    // A disk to be added was left out of it, in silence.
+    let mut more = present.clone();
+    more.add(Path::new("new"), Sectors::new(1 << 26)).unwrap();
+    let less = Some(WantedSize::Is(Sectors::new(COMPONENT)));
+    let less = Change { array_size: less, ..Change::default() };
+    for change in [&is(COMPONENT - 128), &less] {
+        assert_eq!(plan(&more, change), Err(Refusal::SizeAlone));
+    }
     let zero = array(Level::Raid0, "", 128, 3, 0);
     let refused = Refusal::NoSize { level: Level::Raid0 };
     assert_eq!(plan(&zero, &size(WantedSize::Max)), Err(refused));
