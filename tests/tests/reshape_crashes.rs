@@ -125,6 +125,15 @@ fn a_disk_that_fails_at_any_moment_of_any_command_loses_nothing() {
     }
 }
 
+/// One of two new disks that keep the backup: it could not be read when the run began, so that it was no member yet
+/// when it could not be written.
+#[test]
+fn a_backup_that_another_new_disk_keeps_is_enough() {
+    for strike in ["220:180", "232:53"] {
+        suite::replay(&format!("strike:reshape:{strike}")).expect("a strike").expect_clean();
+    }
+}
+
 /// In a window of many pieces the others got nothing behind the place where the first one failed.
 #[test]
 fn whoever_is_left_has_all_of_the_window_in_which_a_member_failed() {

@@ -13,7 +13,8 @@ use kcopy::{
 };
 
 use super::window::Window;
-use crate::array::Range;
+use super::{ExecError, FailedMember};
+use crate::array::{ArrayError, Range};
 use crate::machine::{Section, Sections, Span};
 use crate::metadata::{BackupHeader, OurFacts, Section as HeaderSection, Timestamp};
 use crate::mover::{MoveError, Mover, Supply, check_written};
@@ -120,14 +121,14 @@ impl BackupFile {
     ///
     /// # Errors
     ///
-    /// A failed write.
+    /// A failed write: [`ArrayError::Newcomer`].
     pub fn on_spares(
         mover: &mut Mover,
         spares: &[(Device, Sector)],
         component: Sectors,
         (uuid, section): ([u8; 16], Sectors),
         now: Timestamp,
-    ) -> Result<Self, MoveError> {
+    ) -> Result<Self, ExecError> {
         let offset = spares.first().map_or(0, |(_, offset)| offset.get());
         let end = offset + component.get();
         let data_at = end.saturating_sub(HEADER + section.get());
@@ -137,8 +138,14 @@ impl BackupFile {
             .filter(|(_, at)| at.get() == offset)
             .map(|(device, _)| Keep { device: device.clone(), headers: headers.clone() })
             .collect();
-        let made = Self::new(mover, (keeps, Sector::new(data_at)), (uuid, section), now)?;
-        Ok(Self { sections: 1, ..made })
+        match Self::new(mover, (keeps, Sector::new(data_at)), (uuid, section), now) {
+            Ok(made) => Ok(Self { sections: 1, ..made }),
+            Err(MoveError::Write { path, fault }) => {
+                let failed = FailedMember { slot: None, path, fault };
+                Err(ArrayError::Newcomer { failed }.into())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn new(

@@ -56,9 +56,10 @@ impl Executor<'_> {
             return if outcome.cancelled { Err(MoveError::Cancelled.into()) } else { Ok(event) };
         };
         let is_lost = |device: &kcopy::Device| failed.iter().any(|m| m.path == device.path());
-        if self.backup_mut()?.devices().all(is_lost) || failed.iter().any(|m| m.slot.is_none()) {
+        if self.backup_mut()?.devices().all(is_lost) {
             return Err(ExecError::Backup { path: first.path, fault: first.fault });
         }
+        // Also one that could not even be read when the run began: it has no slot here, and is to be stale.
         self.leave_out(failed)?;
         Ok(event)
     }

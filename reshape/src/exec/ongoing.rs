@@ -227,14 +227,21 @@ impl Ongoing {
                 spares.push((device.clone(), member.data_offset));
             }
         }
-        if spares.is_empty() || self.restripe.section().is_none() {
+        if self.restripe.section().is_none() {
             return Ok(None);
         }
         let (component, critical) =
             (self.restripe.old.component(), self.restripe.critical_section());
-        BackupFile::on_spares(mover, &spares, component, (uuid, critical), now)
-            .map(Some)
-            .map_err(ExecError::Move)
+        while !spares.is_empty() {
+            match BackupFile::on_spares(mover, &spares, component, (uuid, critical), now) {
+                // They are members by now: whoever fails leaves when it is written again.
+                Err(ExecError::Array(ArrayError::Newcomer { failed })) if spares.len() > 1 => {
+                    spares.retain(|(device, _)| device.path() != failed.path);
+                }
+                made => return made.map(Some),
+            }
+        }
+        Ok(None)
     }
 
     /// The backup on a new member whose own superblock does not know of the reshape yet: the power went

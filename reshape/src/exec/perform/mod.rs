@@ -416,13 +416,8 @@ impl<'a> Performer<'a> {
                 let now = (self.tools.clock)();
                 let critical = step.restripe.critical_section();
                 let component = self.present.geometry.component();
-                match BackupFile::on_spares(self.mover, &spares, component, (uuid, critical), now) {
-                    Err(MoveError::Write { path, fault }) => {
-                        let failed = FailedMember { slot: None, path, fault };
-                        Err(ArrayError::Newcomer { failed }.into())
-                    }
-                    made => Ok(Some(made?)),
-                }
+                let how = (uuid, critical);
+                BackupFile::on_spares(self.mover, &spares, component, how, now).map(Some)
             }
         }
     }
