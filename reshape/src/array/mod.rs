@@ -36,6 +36,7 @@ mod members;
 mod read;
 mod rebuild;
 pub mod record;
+mod regenerate;
 mod rows;
 mod session;
 mod solve;

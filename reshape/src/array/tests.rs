@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kcopy::backend::sim::{DiskOptions, Effect, Fault, Rng, SimDisk, SimWorld};
+use kcopy::backend::sim::{DiskOptions, Effect, Fault, OpKind, Rng, SimDisk, SimWorld};
 use kcopy::engine::Config;
 use kcopy::pool::Pool;
 use kcopy::{Sector, Sectors};
@@ -189,6 +189,39 @@ proptest! {
         for _ in 0..5 {
             bench.read();
         }
+    }
+
+    /// Each of them in another block, or one of them everywhere.
+    #[test]
+    fn a_member_is_filled_around_what_the_others_cannot_read_for_all(
+        (level, layout, chunk, disks) in any_array(), seed: u64, whole: bool,
+    ) {
+        let mut bench = Bench::new(level, layout, chunk, disks, seed);
+        bench.write();
+        bench.write();
+        bench.lose();
+        let present = bench.present();
+        let lost = present.len() < bench.disks.len();
+        let enough = |without: Slot| {
+            let geometry = bench.array.view().expect("whole").geometry();
+            geometry.enough(|slot| slot != without && present.contains(&slot))
+        };
+        let failing: Vec<Slot> = present.iter().copied().filter(|slot| enough(*slot)).collect();
+        prop_assume!(lost && !failing.is_empty());
+        for (n, slot) in (0..).zip(&failing) {
+            let disk = &bench.disks[usize::try_from(slot.get()).expect("small")];
+            let at = (OFFSET + n * 8 + bench.rng.below(8)) * 512;
+            let bad = Fault::new(Effect::Error(kcopy::Errno::IO)).on(disk.id()).kind(OpKind::Read);
+            if whole {
+                bench.world.inject(bad);
+                break;
+            }
+            bench.world.inject(bad.within(at..at + 512));
+        }
+        bench.replace();
+        bench.world.clear_faults();
+        bench.check();
+        bench.read();
     }
 
     #[test]
