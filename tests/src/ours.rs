@@ -5,10 +5,14 @@ use std::sync::Arc;
 
 use kcopy::device::{Device, OpenOptions};
 use reshape::array::create::{Blank, CreatePlan, Seat, Wanted};
-use reshape::array::{Array, CheckReport, Force, Members, Mend, Newcomer, Range, Session, Source};
+use reshape::array::{
+    Array, CheckReport, Force, Members, Mend, Newcomer, Range, Record, Session, Source,
+};
 use reshape::assemble::{Assembly, assemble};
+use reshape::exec::begin;
 use reshape::metadata::{Resync, Timestamp, Uuid};
 use reshape::mover::{Mover, Options};
+use reshape::plan::{self, Change, Present, Step};
 use reshape::units::Slot;
 
 use crate::pattern::{Differs, Pattern};
@@ -183,6 +187,25 @@ impl Ours {
         let newcomer = Newcomer { device, uuid: Uuid([0xa7; 16]), bad: Vec::new() };
         let _slot = session.append(&mut self.mover, NOW, &newcomer).map_err(text)?;
         Ok(())
+    }
+
+    /// Records a growth by devices that are spares of the array; nothing is moved.
+    ///
+    /// # Errors
+    ///
+    /// What the library refuses, as text.
+    pub fn begin_growth(&mut self, raid_disks: u32) -> Result<(), String> {
+        let present = Present::read(&self.assembly, &self.members).map_err(text)?;
+        let change = Change { raid_disks: Some(raid_disks), ..Change::default() };
+        let plan = plan::plan(&present, &change).map_err(text)?;
+        let moves = plan.steps.iter().find(|step| matches!(step, Step::Restripe(_)));
+        let Some(Step::Restripe(step)) = moves else { return Err("nothing is moved".into()) };
+        let Self { mover, members, assembly } = self;
+        let mut record = Record::new(assembly, &members.candidates, &members.devices);
+        let number = |disk: usize| members.candidates[disk].superblock.dev_number();
+        let added: Vec<(u32, Slot)> =
+            step.fills.iter().map(|fill| (number(fill.disk), fill.slot)).collect();
+        begin(mover, &mut record, &step.restripe, &added, NOW).map(drop).map_err(text)
     }
 
     fn session(&self) -> Result<Session, String> {

@@ -125,6 +125,21 @@ fn a_disk_that_fails_at_any_moment_of_any_command_loses_nothing() {
     }
 }
 
+/// A member that could not be read stopped a rebuild that others sufficed for.
+#[test]
+fn a_rebuild_goes_on_without_the_disk_that_fails() {
+    for strike in ["38:27", "45:5002"] {
+        suite::replay(&format!("strike:chain:{strike}")).expect("a strike").expect_clean();
+    }
+}
+
+/// A new disk could not be read any more when the reshape had just been recorded: it went on without, and what was
+/// moved there was lost.
+#[test]
+fn a_reshape_is_called_off_when_a_disk_it_needs_fails_at_its_beginning() {
+    suite::replay("strike:chain:41:6014").expect("a strike").expect_clean();
+}
+
 /// One of two new disks that keep the backup: it could not be read when the run began, so that it was no member yet
 /// when it could not be written.
 #[test]

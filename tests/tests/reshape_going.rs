@@ -8,6 +8,7 @@ use tests::binary::{Finished, LIMIT, run};
 use tests::corpus::{self, Kind};
 use tests::loopdev::FailingDisk;
 use tests::members::Members;
+use tests::ours::Ours;
 use tests::reshape_binary;
 use tests::tmp;
 
@@ -220,6 +221,36 @@ fn reshape_needs_no_more_memory_than_its_pool_and_its_own() {
     let limited = shell.args(grow).args(["--pool", "8MiB"]).current_dir(dir.path());
     run(limited, LIMIT).expect_code(0);
     expect_content(dir.path(), &["m0", "m1", "m2"], &bytes);
+}
+
+/// A growth by two disks, killed before anything was moved, and both disks are gone.
+#[test]
+fn a_growth_whose_new_disks_are_gone_at_once_is_taken_back() {
+    let dir = tmp::on_disk();
+    let bytes = array(dir.path());
+    let more = std::fs::File::create(dir.path().join("m4")).expect("made");
+    more.set_len(24 << 20).expect("sparse");
+    let old = ["m0", "m1", "m2"];
+    begin_only(dir.path(), &old, &["m3", "m4"]);
+    let status = reshape(dir.path(), &[&["status", "--json"], &old[..]].concat()).expect_code(0);
+    assert_eq!(status.json()["next"], "reshape revert m0 m1 m2");
+    let before = bytes_of(&paths(dir.path(), &old));
+    let going = reshape(dir.path(), &[&["continue", "--yes"], &old[..]].concat()).expect_code(2);
+    assert!(going.stderr.contains("slots 3, 4 lack members"), "{}", going.stderr);
+    assert!(going.stderr.contains("reshape revert"), "{}", going.stderr);
+    assert!(bytes_of(&paths(dir.path(), &old)) == before, "something was written");
+    let back = reshape(dir.path(), &[&["revert", "--yes"], &old[..]].concat()).expect_code(0);
+    assert!(back.stderr.contains("taken back") || back.stdout.contains("taken back"), "{back:?}");
+    expect_content(dir.path(), &old, &bytes);
+}
+
+/// Records the growth of an array onto disks, and moves nothing.
+fn begin_only(dir: &Path, old: &[&str], new: &[&str]) {
+    for disk in new {
+        reshape(dir, &[&["grow", "--yes", "--add", disk], old].concat()).expect_code(0);
+    }
+    let all: Vec<PathBuf> = paths(dir, &[old, new].concat());
+    Ours::writable(&all).and_then(|mut ours| ours.begin_growth(5)).expect("begun");
 }
 
 #[test]

@@ -170,7 +170,7 @@ impl Executor<'_> {
 }
 
 /// Whether a reshape from old to new can go on with the members of both views for which `is_there` holds.
-fn is_enough((old, new): (&View, &View), is_there: impl Fn(Slot) -> bool) -> bool {
+pub(super) fn is_enough((old, new): (&View, &View), is_there: impl Fn(Slot) -> bool) -> bool {
     let enough = |view: &View, counts: fn(&Leg) -> bool| {
         view.geometry().enough(|slot| view.leg(slot).is_some_and(counts) && is_there(slot))
     };

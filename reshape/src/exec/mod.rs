@@ -21,6 +21,7 @@ mod perform;
 mod recording;
 mod restore;
 mod start;
+mod undo;
 mod window;
 
 use std::collections::{HashMap, VecDeque};
@@ -132,6 +133,18 @@ pub enum ExecError {
         /// Which, the first of them.
         member: FailedMember,
     },
+    /// Members are not there that the new geometry cannot do without.
+    #[error("{} lack members, and the new geometry cannot do without them", named(slots))]
+    TooFew {
+        /// The slots that lack one.
+        slots: Vec<Slot>,
+    },
+    /// It has moved something, or may have.
+    #[error("it cannot be taken back at {position}: stripes may have been moved")]
+    Moved {
+        /// Where it stands.
+        position: ArraySector,
+    },
     /// The way back does not fill slots that the array cannot do without.
     #[error("it cannot go back: what slots {slots:?} lack they get on the way forwards only")]
     StillFilling {
@@ -174,6 +187,12 @@ impl From<ArrayError> for ExecError {
         }
         Self::Array(error)
     }
+}
+
+/// `slots 3, 4`.
+fn named(slots: &[Slot]) -> String {
+    let numbers: Vec<String> = slots.iter().map(|slot| slot.get().to_string()).collect();
+    format!("slots {}", numbers.join(", "))
 }
 
 /// What becomes of old stripes that contradict their parity.

@@ -81,12 +81,12 @@ pub struct Ongoing {
     pub assembly: Assembly,
     /// The members as they were found.
     pub members: Members,
-    record: Record,
-    old: View,
-    new: View,
-    restripe: Restripe,
+    pub(super) record: Record,
+    pub(super) old: View,
+    pub(super) new: View,
+    pub(super) restripe: Restripe,
     reshape: Reshape,
-    failed: Vec<FailedMember>,
+    pub(super) failed: Vec<FailedMember>,
     rules: Rules,
 }
 
@@ -389,6 +389,7 @@ impl Ongoing {
         backup: &Backup,
         now: Timestamp,
     ) -> Result<Self, ExecError> {
+        self.expect_enough()?;
         restore(mover, &mut self.standing(), backup, now)?;
         self.reread(mover)
     }
@@ -410,7 +411,7 @@ impl Ongoing {
     ///
     /// # Errors
     ///
-    /// See [`Executor::run`].
+    /// [`ExecError::TooFew`]: nothing was written. See [`Executor::run`].
     pub fn run(
         &mut self,
         mover: &mut Mover,
@@ -418,6 +419,7 @@ impl Ongoing {
         clock: fn() -> Timestamp,
         go_on: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<State, ExecError> {
+        self.expect_enough()?;
         let views = (self.old.clone(), self.new.clone());
         let restripe = self.restripe.clone();
         let mut executor = Executor::new(mover, restripe, views, &mut self.record, options, clock)?;
@@ -487,6 +489,7 @@ impl Ongoing {
         clock: fn() -> Timestamp,
     ) -> Result<(Self, Turned), ExecError> {
         // Before anything moves: a record that cannot be turned is refused here.
+        self.expect_enough()?;
         self.check_revert()?;
         if options.doubt == Doubt::Stop {
             self.check_ahead(mover)?;

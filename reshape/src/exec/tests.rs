@@ -490,6 +490,98 @@ fn a_member_whose_superblock_cannot_be_written_or_flushed_leaves_and_is_told() {
     }
 }
 
+/// A growth by two disks that both went away when it had just been recorded.
+fn without_its_new_members(moves: bool) -> (Case, SimWorld, Vec<DiskId>, DiskId) {
+    let case = Case { disks: (3, 5), moves, ..GROWTH };
+    let (world, ids, file) = make(&case, 7);
+    let mut mover = mover(&world);
+    let devices = ids.iter().map(|id| world.disk(*id).device()).collect();
+    let (assembly, members) = read(&mut mover, devices).expect("an array");
+    let mut record = Record::new(&assembly, &members.candidates, &members.devices);
+    let added = [(3, Slot::new(3)), (4, Slot::new(4))];
+    begin(&mut mover, &mut record, &case.restripe(), &added, now()).expect("begun");
+    (case, world, ids, file)
+}
+
+/// On the ground on which it may be taken back or go on, without the new members.
+fn grounded(mover: &mut Mover, devices: &[Device]) -> Result<(Ongoing, Ground), String> {
+    let (assembly, members) = read(mover, devices.to_vec())?;
+    let ongoing = Ongoing::new(assembly, members).map_err(text)?;
+    ongoing.prepare(mover, &[], Trust::Evidence, now()).map_err(text)
+}
+
+/// It went on, and what belongs to the new members was lost.
+#[test]
+fn a_reshape_without_its_new_members_does_not_go_on() {
+    for moves in [true, false] {
+        let (_, world, ids, file) = without_its_new_members(moves);
+        let mut mover = mover(&world);
+        let devices: Vec<_> = ids[..3].iter().map(|id| world.disk(*id).device()).collect();
+        let (mut ongoing, _) = grounded(&mut mover, &devices).expect("nothing is moved");
+        let prints = || ids.iter().map(|id| world.disk(*id).bytes()).collect::<Vec<_>>();
+        let before = prints();
+        let refused = |error: &ExecError| {
+            let ExecError::TooFew { slots } = error else { return false };
+            *slots == [Slot::new(3), Slot::new(4)]
+        };
+        let section = ongoing.restripe().section();
+        let options = backup_for(&mut mover, &ongoing, section, &world.disk(file).device());
+        let ended = ongoing.run(&mut mover, options.expect("a backup"), now, &mut |_| true);
+        assert!(ended.as_ref().is_err_and(refused), "{ended:?}");
+        let turned = ongoing.revert(&mut mover, Options::default(), now);
+        assert!(turned.as_ref().is_err_and(refused), "{turned:?}");
+        assert!(prints() == before, "something was written");
+    }
+}
+
+#[test]
+fn a_reshape_without_its_new_members_is_taken_back_whenever_the_power_goes() {
+    for (moves, seed) in [(true, 1), (false, 2)] {
+        for operations in 0.. {
+            let (case, world, ids, _) = without_its_new_members(moves);
+            let devices = |world: &SimWorld| -> Vec<Device> {
+                ids[..3].iter().map(|id| world.disk(*id).device()).collect()
+            };
+            let mut looking = mover(&world);
+            let (mut ongoing, ground) = grounded(&mut looking, &devices(&world)).expect("unmoved");
+            drop(looking);
+            let mut cut = powered(&world, operations);
+            let done = ongoing.take_back(&mut cut, ground, now());
+            let world = world.snapshot().after(Crash::Seeded(operations), seed);
+            let mut mover = mover(&world);
+            if let Ok((mut ongoing, ground)) = grounded(&mut mover, &devices(&world)) {
+                assert!(done.is_err(), "it is still recorded");
+                let left = ongoing.take_back(&mut mover, ground, now());
+                assert_eq!(left.expect("taken back"), []);
+            }
+            drop(mover);
+            expect_content(&case, &world, &ids, 0);
+            if done.is_ok() {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reshape_that_may_have_moved_something_is_not_taken_back() {
+    let (world, ids, file) = make(&GROWTH, 7);
+    let mut mover = mover(&world);
+    let devices: Vec<_> = ids.iter().map(|id| world.disk(*id).device()).collect();
+    let mut ongoing = begin_growth(&mut mover, &devices);
+    let blind = ongoing.take_back(&mut mover, Ground::Blind, now());
+    assert!(matches!(blind, Err(ExecError::Moved { .. })), "{blind:?}");
+    let options = Options { until: Some(ArraySector::new(48)), ..Options::default() };
+    ongoing.run(&mut mover, options, now, &mut |_| true).expect("moved");
+    let (mut ongoing, ground) = grounded(&mut mover, &devices).expect("a ground");
+    let moved = ongoing.take_back(&mut mover, ground, now());
+    assert!(matches!(moved, Err(ExecError::Moved { .. })), "{moved:?}");
+    let ended = finish_it(&mut mover, ongoing, &world.disk(file).device());
+    assert_eq!(ended, Ok(State::Finished));
+    drop(mover);
+    expect_content(&GROWTH, &world, &ids, 1);
+}
+
 #[test]
 fn the_end_of_a_shrink_may_be_recorded_on_leaving_members_only() {
     let case = Case {

@@ -4,10 +4,10 @@ use std::fmt;
 
 use kcopy::backend::sim::{DiskId, DiskOptions, SimDisk, SimWorld};
 use kcopy::{Device, Sector, Sectors};
-use reshape::array::{Age, Members, Record};
-use reshape::assemble::{Assembly, Shapes, assemble};
+use reshape::array::{Age, Force, Members, Newcomer, Record, Session};
+use reshape::assemble::{Assembly, MemberState, Shapes, assemble};
 use reshape::exec::{
-    BackupFile, BackupVerdict, Mutation, Ongoing, Options, Restripe, Trust, Turned, begin,
+    BackupFile, BackupVerdict, Ground, Mutation, Ongoing, Options, Restripe, Trust, Turned, begin,
 };
 use reshape::machine::State;
 use reshape::metadata::{
@@ -108,8 +108,7 @@ impl Bench {
         let mut record = Record::new(assembly, &members.candidates, &members.devices);
         let backup = self.first_backup(world, mover, (assembly, &record))?;
         // A disk that is to be added may be the one that was lost.
-        let mut added = self.case.added();
-        added.retain(|(number, _)| record.entry(*number).is_some());
+        let added = self.added(world, &record);
         begin(mover, &mut record, &self.case.restripe(), &added, now()).map_err(text)?;
         let devices = record.entries().iter().map(|entry| entry.device.clone()).collect();
         let (members, _) = Members::read_readable(mover, devices).map_err(text)?;
@@ -119,6 +118,45 @@ impl Bench {
             return Err("the superblocks record another way".into());
         }
         self.run(mover, ongoing, backup)
+    }
+
+    /// The numbers of the disks that are to be added and are there, and their slots to be.
+    fn added(&self, world: &SimWorld, record: &Record) -> Vec<(u32, Slot)> {
+        let number = |disk: u32| {
+            let disk = world.disk(DiskId(disk)).device();
+            let own = record.entries().iter().find(|entry| entry.device.is_same(&disk))?;
+            Some(own.superblock.dev_number())
+        };
+        let added = self.case.added().into_iter();
+        added.filter_map(|(disk, slot)| Some((number(disk)?, slot))).collect()
+    }
+
+    /// What `reshape grow --add` does with disks that were to be added before and left; whether there were any.
+    fn add_again(
+        &self,
+        world: &SimWorld,
+        mover: &mut Mover,
+        (assembly, members): (&Assembly, &Members),
+    ) -> Result<bool, String> {
+        let disks = self.case.added().into_iter().map(|(disk, _)| disk);
+        let is_stale = |disk: &u32| {
+            let device = world.disk(DiskId(*disk)).device();
+            let mut its =
+                assembly.members.iter().filter(|m| members.devices[m.candidate].is_same(&device));
+            its.any(|member| member.state == MemberState::Stale)
+        };
+        let stale: Vec<u32> = disks.filter(is_stale).collect();
+        if stale.is_empty() {
+            return Ok(false);
+        }
+        let mut session = Session::open(assembly, members, Force::No).map_err(text)?;
+        for disk in stale {
+            let device = world.disk(DiskId(disk)).device();
+            let uuid = Uuid([100 + u8::try_from(disk).expect("few"); 16]);
+            let newcomer = Newcomer { device, uuid, bad: Vec::new() };
+            session.add_spare(mover, now(), &newcomer).map_err(text)?;
+        }
+        Ok(true)
     }
 
     fn first_backup(
@@ -133,11 +171,10 @@ impl Bench {
             Mode::DataOffset => Ok(None),
             Mode::BackupFile => self.file_of(world, mover, uuid, &restripe).map(Some),
             Mode::BackupOnSpares => {
-                let entry = |(number, _): &(u32, Slot)| record.entry(*number);
-                let added = self.case.added();
-                let spares: Vec<(Device, Sector)> = added
-                    .iter()
-                    .filter_map(entry)
+                let spares: Vec<(Device, Sector)> = self
+                    .added(world, record)
+                    .into_iter()
+                    .filter_map(|(number, _)| record.entry(number))
                     .map(|entry| (entry.device.clone(), entry.superblock.data_offset()))
                     .collect();
                 if spares.is_empty() {
@@ -337,9 +374,11 @@ impl Bench {
                 .find(|member| member.slot == Some(Slot::new(slot)) && member.is_in_sync());
             match seated {
                 Some(member) => {
-                    let number = members.candidates[member.candidate].superblock.dev_number();
+                    let device = &members.devices[member.candidate];
                     let at = member.data_offset.get();
-                    self.compare((slot, number), at, world, wanted)?;
+                    let mut disks = (0..self.case.slots()).map(|disk| world.disk(DiskId(disk)));
+                    let disk = disks.find(|disk| disk.device().is_same(device));
+                    self.compare((slot, at), &disk.ok_or("a strange disk")?, wanted)?;
                 }
                 None if there && !doubtful.contains(&slot) => {
                     return Err(format!("slot {slot} has no member: {:?}", assembly.members));
@@ -351,14 +390,8 @@ impl Bench {
     }
 
     /// Every sector of the member in `slot`, whose data begins at `at`, against what it has to be.
-    fn compare(
-        &self,
-        (slot, number): (u32, u32),
-        at: u64,
-        world: &SimWorld,
-        wanted: &[u8],
-    ) -> Result<(), String> {
-        let found = world.disk(DiskId(number)).read(at * kcopy::SECTOR_SIZE, wanted.len());
+    fn compare(&self, (slot, at): (u32, u64), disk: &SimDisk, wanted: &[u8]) -> Result<(), String> {
+        let found = disk.read(at * kcopy::SECTOR_SIZE, wanted.len());
         if found == wanted {
             return Ok(());
         }
@@ -415,6 +448,10 @@ impl Subject for Bench {
         }
         if self.is_done(&assembly) {
             return Ok(());
+        }
+        if self.add_again(world, mover, (&assembly, &members))? {
+            let (assembly, members) = read(mover, self.devices(world, lost))?;
+            return self.start(world, mover, (&assembly, &members));
         }
         self.start(world, mover, (&assembly, &members))
     }
@@ -488,9 +525,18 @@ pub(super) fn prepared(
     ongoing: Ongoing,
     file: &Device,
 ) -> Result<Ongoing, String> {
+    on_ground(mover, ongoing, file).map(|(ongoing, _)| ongoing)
+}
+
+/// The same with the ground.
+pub(super) fn on_ground(
+    mover: &mut Mover,
+    ongoing: Ongoing,
+    file: &Device,
+) -> Result<(Ongoing, Ground), String> {
     let verdicts = ongoing.backups(mover, Some(file), Age::Checked);
     let prepared = ongoing.prepare(mover, &verdicts, Trust::Evidence, now());
-    prepared.map(|(ongoing, _)| ongoing).map_err(|error| {
+    prepared.map_err(|error| {
         let verdicts: Vec<String> = verdicts.iter().map(verdict).collect();
         format!("{error}; backups: {}", verdicts.join("; "))
     })

@@ -18,7 +18,7 @@ use reshape::mover::Mover;
 use reshape::plan::{self, Backup, Change, Plan, Present, WantedLayout, WantedSize};
 use reshape::units::{MemberSector, Slot};
 
-use super::bench::{now, prepared, text};
+use super::bench::{now, on_ground, text};
 use super::case::byte_range;
 use super::crash::Subject;
 use super::image;
@@ -341,7 +341,7 @@ impl Chain {
         expect_finished(state)
     }
 
-    /// What `reshape continue` does.
+    /// What `reshape continue` does; where members are missing without whom it cannot, `reshape revert`.
     fn resume(
         &self,
         world: &SimWorld,
@@ -350,7 +350,10 @@ impl Chain {
     ) -> Result<(), String> {
         let file = self.file(world);
         let ongoing = Ongoing::new(assembly, members).map_err(text)?;
-        let mut ongoing = prepared(mover, ongoing, &file)?;
+        let (mut ongoing, ground) = on_ground(mover, ongoing, &file)?;
+        if ongoing.expect_enough().is_err() {
+            return ongoing.take_back(mover, ground, now()).map(drop).map_err(text);
+        }
         let uuid = ongoing.assembly.uuid_on_disk;
         let section = ongoing.restripe().section().unwrap_or(Sectors::ZERO);
         let make = || BackupFile::create(mover, file, uuid, section, now()).map_err(text);
@@ -557,13 +560,18 @@ impl Subject for Chain {
         let Some(gone) = lost.iter().map(|disk| seat(*disk)).collect::<Option<Vec<Slot>>>() else {
             return false;
         };
-        // Alone, a member that was filled is one only if it knows that by itself.
+        // A member that was filled is one only if somebody who is left has it recorded: it alone, or whoever has the
+        // last record. Lost with all who had that, the record is one that was never made.
+        let stays = |m: &&Member| m.slot.is_some_and(|slot| !gone.contains(&slot));
+        let mut left = assembly.members.iter().filter(|m| m.is_in_sync()).filter(stays);
+        let is_recorded = left.any(|m| m.events == assembly.events);
         let knows = |m: &Member| {
-            let own = &members.candidates[m.candidate].superblock;
-            matches!(own.role(), Role::Active(_)) && own.recovery_offset().is_none()
+            let own = &members.candidates[m.candidate..=m.candidate];
+            assemble(own).is_ok_and(|alone| alone.members.iter().any(Member::is_in_sync))
         };
         let is_there = |slot: Slot| {
-            let seated = |m: &Member| m.slot == Some(slot) && m.is_in_sync() && knows(m);
+            let is_its = |m: &Member| m.slot == Some(slot) && m.is_in_sync();
+            let seated = |m: &Member| is_its(m) && (is_recorded || knows(m));
             !gone.contains(&slot) && assembly.members.iter().any(seated)
         };
         let now = match &assembly.shapes {

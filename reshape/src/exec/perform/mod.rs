@@ -383,6 +383,9 @@ impl<'a> Performer<'a> {
         self.without(&failed);
         let (assembly, members) = self.look()?;
         let mut ongoing = Ongoing::new(assembly, members)?;
+        if ongoing.expect_enough().is_err() {
+            return Err(self.call_off(step, &mut ongoing));
+        }
         let log = self.tools.log.clone();
         let Tools { doubt, memory, .. } = self.tools;
         let options = Options { backup, doubt, log, memory, ..Options::default() };
@@ -394,6 +397,22 @@ impl<'a> Performer<'a> {
         self.checkpoints += checkpoints;
         self.without(ongoing.failed());
         ended
+    }
+
+    /// Disks could not be read any more when the reshape had just been recorded, and it cannot go on without them:
+    /// nothing was moved yet. Returns what to say about it.
+    fn call_off(&mut self, step: &RestripeStep, ongoing: &mut Ongoing) -> ExecError {
+        let taken = ongoing.take_back_unmoved(self.mover, (self.tools.clock)());
+        self.without(&taken.as_ref().map_or_else(|_| Vec::new(), Vec::clone));
+        let is_new = |member: &&FailedMember| {
+            let mut disks = step.fills.iter().filter_map(|fill| self.disks.get(fill.disk));
+            disks.any(|disk| disk.path() == member.path)
+        };
+        match (taken, self.failed.iter().find(is_new)) {
+            (Err(error), _) => error,
+            (Ok(_), Some(failed)) => ArrayError::Newcomer { failed: failed.clone() }.into(),
+            (Ok(_), None) => ExecError::TooManyFailed { members: self.failed.clone() },
+        }
     }
 
     fn backup_for(

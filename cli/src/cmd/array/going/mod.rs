@@ -222,6 +222,11 @@ fn hint(error: &ExecError) -> String {
         }
         ExecError::Array(ArrayError::Newcomer { .. }) => NEWCOMER,
         ExecError::Revert(_) => "reshape continue goes on forwards",
+        ExecError::TooFew { .. } => {
+            "nothing was written; bring those members back. While nothing was moved, reshape revert takes the \
+             reshape back without them"
+        }
+        ExecError::Moved { .. } => "bring the members back that are missing, then run reshape continue",
         ExecError::StillFilling { .. } => "reshape continue finishes it and fills them",
         ExecError::NoReshape => "reshape detail shows the array",
         ExecError::NoMember(_)

@@ -38,6 +38,7 @@ pub(crate) fn go_on(args: &ContinueArgs, screen: Screen) -> Result<Exit, Failure
     let Some(going) = open(&args.what, &args.how, screen)? else {
         return Ok(nothing(&args.what, screen, "continue"));
     };
+    going.ongoing.expect_enough().map_err(|error| refused(&error))?;
     let question = format!("{} goes on: {}", going.title(), paths(&going));
     confirm(args.how.ask.yes.into(), &question)?;
     let mut going = going;
@@ -75,7 +76,11 @@ pub(crate) fn revert(args: &RevertArgs, screen: Screen) -> Result<Exit, Failure>
             .hint("reshape grow changes the array back, if that is wanted"));
     };
     // Also what a backup holds is put back only if it can turn.
-    going.ongoing.check_revert().map_err(|error| refused(&error))?;
+    let turns = going.ongoing.expect_enough().and_then(|()| going.ongoing.check_revert());
+    if turns.is_err() && going.ongoing.is_at_its_start() {
+        return take_back(going, args, screen);
+    }
+    turns.map_err(|error| refused(&error))?;
     let question = format!("{} turns around and goes back: {}", going.title(), paths(&going));
     confirm(args.how.ask.yes.into(), &question)?;
     let mut going = going;
@@ -113,6 +118,21 @@ pub(crate) fn revert(args: &RevertArgs, screen: Screen) -> Result<Exit, Failure>
             run_on(going, Some(ground), &args.what, &args.how, screen)
         }
     }
+}
+
+/// Where nothing was moved yet, and it can neither go on nor turn, the record is taken back.
+fn take_back(going: Going, args: &RevertArgs, screen: Screen) -> Result<Exit, Failure> {
+    let question = format!("{} is taken back: {}", going.title(), paths(&going));
+    confirm(args.how.ask.yes.into(), &question)?;
+    let (mut going, ground) = prepare(going, &args.how, screen)?;
+    let taken = going.ongoing.take_back(&mut going.mover, ground, date());
+    taken.map_err(|error| match error {
+        ExecError::Moved { .. } => refused(&error),
+        _ => stopped(&error),
+    })?;
+    let text = "taken back: nothing had been moved, the array is what it was before";
+    let report = report(&going, (State::Finished, false), Some(ground), 0.0);
+    Ok(say(&args.what, screen, &report, text))
 }
 
 fn open(what: &OngoingArgs, how: &MovingArgs, screen: Screen) -> Result<Option<Going>, Failure> {
@@ -220,7 +240,7 @@ fn run_on(
     let text = if finished {
         finished_text(&going, what)
     } else {
-        format!("stopped at a checkpoint; go on with: {}", super::status::command(what))
+        format!("stopped at a checkpoint; go on with: {}", super::status::command("continue", what))
     };
     let exit = say(what, screen, &report, &text);
     Ok(if finished { exit } else { Exit::Interrupted })

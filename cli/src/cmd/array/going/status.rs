@@ -182,14 +182,17 @@ fn next(going: &Going, what: &OngoingArgs) -> String {
         .verdicts
         .iter()
         .any(|found| matches!(found.verdict, Ok(_) | Err(NoBackup::NotNeeded { ours: true, .. })));
+    if going.ongoing.expect_enough().is_err() {
+        return command("revert", what);
+    }
     let lacks = going.ongoing.needs_backup_file() && what.backup_file.is_none() && !on_members;
     let file = if lacks { " --backup-file FILE" } else { "" };
-    format!("{}{file}", command(what))
+    format!("{}{file}", command("continue", what))
 }
 
 /// The command that goes on, as it can be typed.
-pub(super) fn command(what: &OngoingArgs) -> String {
-    let mut command = format!("reshape continue {}", devices(what));
+pub(super) fn command(verb: &str, what: &OngoingArgs) -> String {
+    let mut command = format!("reshape {verb} {}", devices(what));
     if let Some(file) = &what.backup_file {
         command.push_str(&format!(" --backup-file {}", word(file)));
     }
@@ -223,6 +226,9 @@ fn text(going: &Going, report: &Report) -> String {
 }
 
 fn waits_for(going: &Going) -> &'static str {
+    if going.ongoing.expect_enough().is_err() {
+        return "members that are missing; nothing was moved without them, and it can be taken back";
+    }
     let usable = going.verdicts.iter().any(|found| found.verdict.is_ok());
     match (going.ongoing.is_critical(), usable, going.ongoing.needs_backup_file()) {
         (true, true, _) => "somebody to go on; the critical section will be put back first",
