@@ -126,9 +126,9 @@ fn take_back(going: Going, args: &RevertArgs, screen: Screen) -> Result<Exit, Fa
     confirm(args.how.ask.yes.into(), &question)?;
     let (mut going, ground) = prepare(going, &args.how, screen)?;
     let taken = going.ongoing.take_back(&mut going.mover, ground, date());
-    taken.map_err(|error| match error {
-        ExecError::Moved { .. } => refused(&error),
-        _ => stopped(&error),
+    taken.map_err(|error| {
+        let unwritten = matches!(error, ExecError::Moved { .. });
+        if unwritten { refused(&error) } else { stopped(&error) }
     })?;
     let text = "taken back: nothing had been moved, the array is what it was before";
     let report = report(&going, (State::Finished, false), Some(ground), 0.0);
