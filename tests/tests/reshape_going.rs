@@ -315,3 +315,15 @@ fn reshape_that_cannot_be_turned_is_left_alone() {
     assert!(done.stderr.contains("0.90 cannot record"), "{}", done.stderr);
     assert_eq!(members.state(), before, "something was written");
 }
+
+/// The reshape was turned around before it was found out that the file for the way back holds something else: the
+/// command was refused, and had changed all members.
+#[test]
+fn file_for_the_way_back_is_looked_at_before_it_is_turned() {
+    let members = Members::amid("b5-4to5-v10.mid");
+    std::fs::write(members.path("other"), b"something").expect("written");
+    let before = members.state();
+    let done = members.reshape("revert ALL --backup-file other --yes").expect_code(2);
+    assert!(done.stderr.contains("no backup of this reshape"), "{}", done.stderr);
+    assert_eq!(members.state(), before, "something was written");
+}

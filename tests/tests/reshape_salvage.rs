@@ -181,3 +181,44 @@ fn file_of_zeros_does_not_say_that_nothing_was_moved() {
     members
         .expect_refused("salvage ALL --backup-file zeros --yes", "does not say where the front is");
 }
+
+/// All content was found, the position recorded and `reshape continue` named: it asked for the backup that was not
+/// there, though nothing in it was needed.
+#[test]
+fn what_is_whole_goes_on_with_the_command_that_is_named() {
+    for name in [
+        "b5-to-6-v090.mid",
+        "b5-to-6-v12.mid",
+        "b6-to-5-v10.mid",
+        // Nothing critical is there, but what comes next has to be saved.
+        "b5-5to4-v10.mid",
+        "b5-3to4-v090.crit1",
+    ] {
+        let members = Members::amid(name);
+        let look = members.reshape("salvage ALL").expect_code(0);
+        let report = members.reshape("salvage ALL --yes --json").expect_code(0).json();
+        let next = report["next"].as_str().expect("a command");
+        let asks = look.stderr.contains("says in a new backup file");
+        assert_eq!(asks, next.ends_with(".backup"), "{name}: {next}");
+        let next = next.replace("FILE", "new").replacen("reshape ", "", 1);
+        if asks {
+            let export = next.replacen("continue", "export --to halfway", 1);
+            members.reshape(&export).expect_code(0);
+            members.expect_content("halfway", 0, members.sectors());
+        }
+        members.reshape(&format!("{next} --yes")).expect_code(0);
+        members.reshape("check ALL").expect_code(0);
+        members.reshape("export ALL --to after").expect_code(0);
+        members.expect_content("after", 0, members.sectors());
+    }
+}
+
+/// What stands in a named file stays; nothing is recorded then.
+#[test]
+fn file_that_is_to_say_that_nothing_was_overwritten_has_to_be_a_new_one() {
+    let members = Members::amid("b5-to-6-v12.mid");
+    std::fs::write(members.path("other"), b"something").expect("written");
+    let before = members.state();
+    members.expect_refused("salvage ALL --yes --mend other", "it exists");
+    assert_eq!(members.state(), before, "something was written");
+}

@@ -343,16 +343,33 @@ impl Ongoing {
             return Ok((self, Ground::Members));
         }
         let witness = self.witness(mover)?;
-        let ground = if witness.holds() {
-            Ground::Witnessed(witness)
-        } else if verdicts.iter().any(|found| says_nothing_is_saved(found, witness)) {
-            Ground::NothingSaved
+        let ground = if let Some(ground) = ground(verdicts, witness) {
+            ground
         } else if trust == Trust::Blind || self.rules.lack(Mutation::GroundUnseen) {
             Ground::Blind
         } else {
             return Err(ExecError::NoGround { position: from, witness });
         };
         Ok((self, ground))
+    }
+
+    /// Whether [`Ongoing::prepare`] would find no ground: a section is critical, no backup holds it, and no stripe
+    /// contradicts that nothing of it was overwritten, but that is not proven either.
+    ///
+    /// # Errors
+    ///
+    /// Members that cannot be read.
+    pub fn lacks_ground(
+        &self,
+        mover: &mut Mover,
+        verdicts: &[BackupVerdict],
+    ) -> Result<bool, ExecError> {
+        let is_usable = |found: &BackupVerdict| found.verdict.is_ok();
+        if !self.is_critical() || verdicts.iter().any(is_usable) {
+            return Ok(false);
+        }
+        let witness = self.witness(mover)?;
+        Ok(witness.contradicting == 0 && ground(verdicts, witness).is_none())
     }
 
     /// Whether a section of `backup` goes on from where the reshape stands.
@@ -586,6 +603,15 @@ fn turn_around(superblock: &mut Superblock, position: ArraySector) -> Result<(),
         superblock.set_reshape(&reshape).map_err(crate::array::RecordError::from)?;
     }
     Ok(superblock.revert_reshape()?)
+}
+
+/// What speaks for a critical section that no backup holds.
+fn ground(verdicts: &[BackupVerdict], witness: Witness) -> Option<Ground> {
+    if witness.holds() {
+        return Some(Ground::Witnessed(witness));
+    }
+    let is_told = verdicts.iter().any(|found| says_nothing_is_saved(found, witness));
+    is_told.then_some(Ground::NothingSaved)
 }
 
 /// Whether a backup says that nothing was overwritten, and no row contradicts it: it has a valid header

@@ -16,6 +16,7 @@
 //! | `reach` | pure: what too few members leave out |
 //! | `put` | the superblocks, put right |
 //! | `mend` | members that are torn against each other, put right |
+//! | `vouch` | what a missing backup would have told, in a new one |
 //!
 //! Three witnesses speak. *Parity*: a row that verifies as a stripe of one geometry only. (P alone is
 //! the sum over all members: where their number does not change, a row verifies in both.)
@@ -37,6 +38,7 @@ mod reach;
 mod saved;
 #[cfg(test)]
 mod tests;
+mod vouch;
 mod walk;
 mod zone;
 
@@ -64,6 +66,7 @@ pub use mend::mend;
 pub use near::is_proven;
 pub use put::record;
 pub use saved::{BackupNote, Judged};
+pub use vouch::{Asks, asks_for, vouch};
 pub use zone::Side;
 
 /// Why nothing can be found out, or put right.

@@ -15,7 +15,9 @@ reshape has really come to, what speaks for that, and what is lost. It writes no
 and are zeros in a new file. --yes records the position that was found on all members, so that reshape \
 continue and mdadm can go on from there. Where members stopped at different stripes no position is right: \
 those stripes are saved in a file, which has to be on another device, and written anew. It is the FILE of \
---mend, or one in the current directory that is removed at the end.
+--mend, or one in the current directory that is removed at the end. Where the position alone does not tell \
+reshape continue and mdadm that nothing behind it was overwritten, and the backup is not here that would, a new \
+one that says so is made: FILE, or reshape-UUID.backup in the current directory. The command that goes on is named.
 
 The exit code is 0 only if nothing is lost and the evidence is clear.
 
@@ -41,7 +43,8 @@ pub(crate) struct SalvageArgs {
     #[arg(short = 'R', long, visible_alias = "run")]
     pub(crate) yes: bool,
     /// New file in which stripes that are torn between members are saved before they are written anew
-    /// [default: reshape-UUID.torn, removed at the end]
+    /// [default: reshape-UUID.torn, removed at the end], or that says in place of a missing backup that nothing was
+    /// overwritten [default: reshape-UUID.backup]
     #[arg(long, value_name = "FILE", requires = "yes", value_hint = ValueHint::FilePath)]
     pub(crate) mend: Option<PathBuf>,
     #[command(flatten)]

@@ -10,7 +10,8 @@ use reshape::geometry::Geometry;
 use reshape::metadata::Direction;
 use reshape::mover::MoveError;
 use reshape::salvage::{
-    BackupNote, Counts, Finding, Judged, SalvageError, Verdict, find, mend, record,
+    Asks, BackupNote, Counts, Finding, Judged, SalvageError, Verdict, asks_for, find, mend, record,
+    vouch,
 };
 use serde::Serialize;
 
@@ -23,7 +24,7 @@ use crate::args::array::SalvageArgs;
 use crate::clock::date;
 use crate::cmd::target::{Use, open_source};
 use crate::exit::{Exit, Failure};
-use crate::output::{Phase, Screen, name};
+use crate::output::{Phase, Screen, name, word};
 use crate::units::human;
 
 /// Ranges that are named for people; JSON has all of them.
@@ -57,6 +58,8 @@ struct Report {
     recovered: Vec<RangeReport>,
     exported_bytes: Option<u64>,
     position_recorded: bool,
+    /// The command that goes on, if nothing has to be done before.
+    next: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -105,6 +108,8 @@ struct Done {
     recovered: Vec<Range>,
     /// The position that is recorded now.
     recorded: Option<u64>,
+    /// A new backup, in which what is saved is put back already, or which says that nothing had to be.
+    backup: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &SalvageArgs, screen: Screen) -> Result<Exit, Failure> {
@@ -130,9 +135,10 @@ pub(crate) fn run(args: &SalvageArgs, screen: Screen) -> Result<Exit, Failure> {
         }
         Err(error) => return Err(not_found(&error)),
     };
+    let asks = asks(&mut given, &finding)?;
     let mut done = Done::default();
     // What is refused is refused before anything is written.
-    let way = if args.yes { Some(way(args, &given, &finding)?) } else { None };
+    let way = if args.yes { Some(way(args, &given, (&finding, asks))?) } else { None };
     if !args.run.json {
         screen.result(&text(&given, (&old, &new), &finding), Exit::Done);
     }
@@ -140,9 +146,30 @@ pub(crate) fn run(args: &SalvageArgs, screen: Screen) -> Result<Exit, Failure> {
         export(args, screen, &mut given, &finding, (to, &mut done))?;
     }
     if let Some(way) = way {
-        done.recorded = put_right(screen, &mut given, &finding, way)?;
+        put_right(screen, &mut given, &finding, (way, &mut done))?;
     }
-    Ok(tell(args, screen, &given, &finding, &done))
+    Ok(tell(args, screen, &given, (&finding, asks), &done))
+}
+
+/// What whoever goes on asks for, if all content is known to stand where the position says. A backup that is
+/// believed holds what they need.
+fn asks(given: &mut Given, finding: &Finding) -> Result<Asks, Failure> {
+    let is_believed = |note: &BackupNote| match note.judged {
+        Judged::Believed { .. } | Judged::Empty { ours: true } => true,
+        Judged::Empty { ours: false }
+        | Judged::Foreign
+        | Judged::Contradicts
+        | Judged::Unsure { .. }
+        | Judged::Damaged
+        | Judged::CutOff
+        | Judged::Unreadable(_) => false,
+    };
+    let is_settled = finding.is_whole() && finding.is_recordable();
+    if !is_settled || finding.backups.iter().any(is_believed) {
+        return Ok(Asks::Nothing);
+    }
+    let known = (&given.members, &given.assembly);
+    asks_for(&mut given.mover, known, finding.resume).map_err(|error| not_found(&error))
 }
 
 fn backups(args: &SalvageArgs, given: &Given) -> Result<Vec<Device>, Failure> {
@@ -205,8 +232,8 @@ fn export(
 
 /// How the members are put right.
 enum Way {
-    /// One position on all of them.
-    Record,
+    /// One position on all of them; and what a backup that is missing would tell, in this file.
+    Record(Option<Device>),
     /// What is torn is saved in this file, and written anew.
     Mend(Device, Keep),
 }
@@ -221,13 +248,25 @@ enum Keep {
 }
 
 /// How the members can be put right; opens the file that this takes.
-fn way(args: &SalvageArgs, given: &Given, finding: &Finding) -> Result<Way, Failure> {
+fn way(
+    args: &SalvageArgs,
+    given: &Given,
+    (finding, asks): (&Finding, Asks),
+) -> Result<Way, Failure> {
     let cannot = |why: &dyn std::fmt::Display| {
         Failure::refused(format!("cannot put the members right: {why}; nothing was written"))
             .hint("--to writes the content to a file")
     };
     match (finding.torn(), &args.mend) {
-        _ if finding.is_recordable() => Ok(Way::Record),
+        _ if finding.is_recordable() && asks != Asks::Proof => Ok(Way::Record(None)),
+        (_, named) if finding.is_recordable() => {
+            let own = PathBuf::from(format!("reshape-{}.backup", given.assembly.uuid));
+            let path = named.as_ref().unwrap_or(&own);
+            let file = fresh_file(Some(path), &given.members.devices, (None, false));
+            let hint = "--mend FILE names another file, which says in place of the backup that is not here that \
+                        nothing was overwritten";
+            Ok(Way::Record(Some(file.map_err(|failure| failure.hint(hint))?)))
+        }
         _ if finding.lacks_members() => Err(cannot(&SalvageError::TooFewMembers)),
         (None, _) if finding.verdict == Verdict::Ambiguous => Err(cannot(&SalvageError::NotSure)),
         (None, _) => Err(cannot(&SalvageError::NotRecordable)),
@@ -244,18 +283,23 @@ fn way(args: &SalvageArgs, given: &Given, finding: &Finding) -> Result<Way, Fail
     }
 }
 
-/// Puts the members right; gives the position that is recorded then, if one had to be.
+/// Puts the members right, and notes the position that is recorded then.
 fn put_right(
     screen: Screen,
     given: &mut Given,
     finding: &Finding,
-    way: Way,
-) -> Result<Option<u64>, Failure> {
+    (way, done): (Way, &mut Done),
+) -> Result<(), Failure> {
     let (mover, members, assembly) = (&mut given.mover, &given.members, &given.assembly);
     let (put, hint) = match way {
-        Way::Record => {
+        Way::Record(file) => {
             // With the time that is recorded: the age of a backup is counted from it.
-            let put = record(mover, members, assembly, finding, assembly.update_time);
+            let mut put = record(mover, members, assembly, finding, assembly.update_time);
+            // Not before: what the file says is true of the position that was found.
+            if let Some(file) = file.filter(|_| put.is_ok()) {
+                put = vouch(mover, (members, assembly), finding.resume, &file);
+                done.backup = Some(file.path().to_owned());
+            }
             let hint = "run the same command again: the members may record different positions now";
             (put.map(|()| finding.resume), hint.to_owned())
         }
@@ -263,10 +307,16 @@ fn put_right(
             let path = name(file.path());
             screen.note(&format!("torn stripes are saved in {path} before they are written anew"));
             let put = mend(mover, (members, assembly), finding, &file, date());
-            if put.is_ok() && keep == Keep::Own {
-                // One that stays does no harm: it says that it is not needed.
-                let _ = std::fs::remove_file(file.path());
-            }
+            let put = put.and_then(|to| {
+                let asks = asks_for(mover, (members, assembly), to)?;
+                if keep == Keep::Own && asks == Asks::Nothing {
+                    // One that stays does no harm: it says that it is not needed.
+                    let _ = std::fs::remove_file(file.path());
+                } else {
+                    done.backup = Some(file.path().to_owned());
+                }
+                Ok(to)
+            });
             let hint = format!(
                 "keep {path}: reshape status --backup-file {path} says whether it is needed; if it holds \
                  nothing, run the same command again with another file"
@@ -277,7 +327,8 @@ fn put_right(
     let put = put.map_err(|error| {
         Failure::failed(format!("cannot put the members right: {}", chain(&error))).hint(hint)
     })?;
-    Ok(Some(put.get()))
+    done.recorded = Some(put.get());
+    Ok(())
 }
 
 /// `raid5, 4 members, chunks of 64 KiB`
@@ -425,11 +476,18 @@ fn ranges(ranges: &[Range]) -> Vec<RangeReport> {
     ranges.iter().map(report).collect()
 }
 
-fn tell(args: &SalvageArgs, screen: Screen, given: &Given, finding: &Finding, done: &Done) -> Exit {
+fn tell(
+    args: &SalvageArgs,
+    screen: Screen,
+    given: &Given,
+    (finding, asks): (&Finding, Asks),
+    done: &Done,
+) -> Exit {
     let whole = finding.is_whole() && done.unreadable.is_empty();
     let exit = if whole { Exit::Done } else { Exit::Failed };
+    let next = next(args, given, (finding, asks), done);
     if args.run.json {
-        return screen.json(&report(given, finding, done), exit);
+        return screen.json(&report(given, finding, done, next), exit);
     }
     for range in done.unreadable.iter().take(NAMED) {
         let (start, sectors) = (range.start.get(), range.sectors.get());
@@ -439,10 +497,15 @@ fn tell(args: &SalvageArgs, screen: Screen, given: &Given, finding: &Finding, do
         screen.summary(&format!("exported {} to {}", human(bytes), name(to)));
     }
     if let Some(position) = done.recorded {
-        screen.summary(&format!("recorded {position} on all members; reshape continue goes on"));
+        let next = next.clone().unwrap_or_default();
+        screen.summary(&format!("recorded {position} on all members; {next} goes on"));
     }
     match finding.verdict {
         _ if done.recorded.is_some() => {}
+        Verdict::AsRecorded | Verdict::Found if asks == Asks::Proof => screen.hint(
+            "--yes records the position, and says in a new backup file that nothing behind it was overwritten: \
+             with it reshape continue goes on from there",
+        ),
         Verdict::Found if finding.is_recordable() => {
             screen.hint("--yes records the position; then reshape continue goes on from there");
         }
@@ -451,7 +514,10 @@ fn tell(args: &SalvageArgs, screen: Screen, given: &Given, finding: &Finding, do
                 "--yes puts the members right, by way of a file; --to writes what there is to a file",
             );
         }
-        Verdict::AsRecorded => screen.hint("reshape continue goes on"),
+        Verdict::AsRecorded => {
+            let next = next.unwrap_or_default();
+            screen.hint(&format!("{next} goes on"));
+        }
         Verdict::Ambiguous if !finding.open.is_empty() && args.backup_file.is_none() => {
             screen.hint("name the backup file that was in use (--backup-file): only it tells");
         }
@@ -466,7 +532,30 @@ fn tell(args: &SalvageArgs, screen: Screen, given: &Given, finding: &Finding, do
     exit
 }
 
-fn report(given: &Given, finding: &Finding, done: &Done) -> Report {
+/// The command that goes on, as it can be typed; `None` if something has to be done before.
+fn next(
+    args: &SalvageArgs,
+    given: &Given,
+    (finding, asks): (&Finding, Asks),
+    done: &Done,
+) -> Option<String> {
+    let is_right = finding.verdict == Verdict::AsRecorded && asks != Asks::Proof;
+    if !is_right && done.recorded.is_none() {
+        return None;
+    }
+    let mut command = String::from("reshape continue");
+    for device in &given.members.devices {
+        command.push_str(&format!(" {}", word(device.path())));
+    }
+    match (done.backup.as_ref().or(args.backup_file.as_ref()), asks) {
+        (Some(file), _) => command.push_str(&format!(" --backup-file {}", word(file))),
+        (None, Asks::File) => command.push_str(" --backup-file FILE"),
+        (None, Asks::Nothing | Asks::Proof) => {}
+    }
+    Some(command)
+}
+
+fn report(given: &Given, finding: &Finding, done: &Done, next: Option<String>) -> Report {
     let path = |index: usize| {
         let device = given.members.devices.get(index);
         device.map(|device| name(device.path())).unwrap_or_default()
@@ -516,5 +605,6 @@ fn report(given: &Given, finding: &Finding, done: &Done) -> Report {
         recovered: ranges(&done.recovered),
         exported_bytes: done.exported,
         position_recorded: done.recorded.is_some(),
+        next,
     }
 }

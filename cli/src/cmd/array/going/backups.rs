@@ -101,7 +101,7 @@ pub(crate) fn fresh_file(
 }
 
 /// A file that holds something else is not taken for a backup.
-fn check_content(path: &Path, wanted: &Wanted<'_>) -> Result<(), Failure> {
+pub(super) fn check_content(path: &Path, wanted: &Wanted<'_>) -> Result<(), Failure> {
     if wanted.force || !path.exists() {
         return Ok(());
     }

@@ -4,7 +4,7 @@ use reshape::exec::{BackupFile, ExecError, Ground, Options, Turned};
 use reshape::machine::State;
 use serde::Serialize;
 
-use super::backups::{Wanted, new_file};
+use super::backups::{Wanted, check_content, new_file};
 use super::{FailedReport, Going, age, doubt, refused, stopped, tell_failed, tell_left};
 use crate::args::array::{ContinueArgs, MovingArgs, OngoingArgs, RestoreArgs, RevertArgs};
 use crate::clock::{Epoch, date};
@@ -85,6 +85,7 @@ pub(crate) fn revert(args: &RevertArgs, screen: Screen) -> Result<Exit, Failure>
     confirm(args.how.ask.yes.into(), &question)?;
     let mut going = going;
     super::record::check(&mut going, &args.how, screen)?;
+    check_file(&going, &args.what, &args.how)?;
     going.log = LogFile::begin(args.log.event_log.as_deref())?;
     let (mut going, ground) = prepare(going, &args.how, screen)?;
     let back = going.ongoing.way_back_needs_backup_file().map_err(|error| refused(&error))?;
@@ -101,8 +102,9 @@ pub(crate) fn revert(args: &RevertArgs, screen: Screen) -> Result<Exit, Failure>
     let Going { mut mover, ongoing, file, made, verdicts, log } = going;
     let turned = ongoing.revert(&mut mover, options, date);
     let (ongoing, turned) = turned.map_err(|error| {
-        // Seen before anything is moved.
-        let first = matches!(error, ExecError::Contradiction { .. });
+        // Seen before anything is moved; something may have been put back.
+        let is_untouched = !matches!(ground, Ground::Restored { .. });
+        let first = matches!(error, ExecError::Contradiction { .. }) && is_untouched;
         if first { refused(&error) } else { stopped(&error) }
     })?;
     let going = Going { mover, ongoing, file, made, verdicts, log };
@@ -162,6 +164,25 @@ fn prepare(going: Going, how: &MovingArgs, screen: Screen) -> Result<(Going, Gro
         }
     }
     Ok((going, ground))
+}
+
+/// Refuses a file that holds something else than a backup of this reshape, before anything is put back or turned.
+fn check_file(going: &Going, what: &OngoingArgs, how: &MovingArgs) -> Result<(), Failure> {
+    let (Some(path), ongoing) = (&what.backup_file, &going.ongoing) else { return Ok(()) };
+    let back = ongoing.way_back_needs_backup_file().map_err(|error| refused(&error))?;
+    if !back && !ongoing.needs_backup_file() {
+        return Ok(());
+    }
+    let wanted = Wanted {
+        path: Some(path),
+        file: going.file.as_ref(),
+        uuid: ongoing.assembly.uuid_on_disk,
+        section: kcopy::Sectors::ZERO,
+        members: &ongoing.members.devices,
+        verdicts: &going.verdicts,
+        force: how.force,
+    };
+    check_content(path, &wanted)
 }
 
 fn backup_for(
@@ -230,8 +251,9 @@ fn run_on(
         if !matches!(error, ExecError::TooManyFailed { .. }) {
             tell_left(screen, going.ongoing.failed());
         }
-        // At the first window nothing was written yet.
-        let first = matches!(error, ExecError::Contradiction { .. }) && moved <= before;
+        // At the first window nothing was written yet, unless something was put back.
+        let is_untouched = moved <= before && !matches!(ground, Some(Ground::Restored { .. }));
+        let first = matches!(error, ExecError::Contradiction { .. }) && is_untouched;
         if first { refused(&error) } else { stopped(&error) }
     })?;
     let finished = state == State::Finished;

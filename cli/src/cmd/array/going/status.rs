@@ -2,7 +2,7 @@
 
 use reshape::array::NoBackup;
 use reshape::assemble::{Assembly, Member, MemberState, Shapes};
-use reshape::exec::Ongoing;
+use reshape::exec::{BackupVerdict, Ongoing};
 use reshape::geometry::{Geometry, Level};
 use reshape::metadata::Direction;
 use reshape::units::Slot;
@@ -230,8 +230,15 @@ fn waits_for(going: &Going) -> &'static str {
         return "members that are missing; nothing was moved without them, and it can be taken back";
     }
     let usable = going.verdicts.iter().any(|found| found.verdict.is_ok());
+    let is_told = |found: &BackupVerdict| {
+        matches!(found.verdict, Err(NoBackup::NotNeeded { ours: true, .. }))
+    };
+    let told = going.verdicts.iter().any(is_told);
     match (going.ongoing.is_critical(), usable, going.ongoing.needs_backup_file()) {
         (true, true, _) => "somebody to go on; the critical section will be put back first",
+        (true, false, _) if told => {
+            "somebody to go on; the backup says that nothing has to be put back"
+        }
         (true, false, _) => "its backup file, or a proof that nothing was overwritten",
         (false, _, true) => "somebody to go on, and a backup file for a later part",
         (false, _, false) => "somebody to go on",
