@@ -222,3 +222,36 @@ fn file_that_is_to_say_that_nothing_was_overwritten_has_to_be_a_new_one() {
     members.expect_refused("salvage ALL --yes --mend other", "it exists");
     assert_eq!(members.state(), before, "something was written");
 }
+
+/// mdadm turned a change in place around, and the driver moved a stripe twice: its parity is right, and 768 sectors
+/// were exported wrongly with exit code 0.
+#[test]
+fn what_mdadm_turned_around_in_place_is_not_called_right() {
+    let members = Members::hard("u6-ls-to-zr.rev");
+    let before = members.state();
+    for command in [
+        "continue ALL --yes",
+        "continue ALL --yes --backup-file backup",
+        // What is before this is in doubt for want of a backup.
+        "export ALL --to out --offset 29184s",
+    ] {
+        let done = members.reshape(command).expect_code(2);
+        assert!(done.stderr.contains("reshape salvage"), "{command}: {}", done.stderr);
+    }
+    assert_eq!(members.state(), before, "something was written");
+    let done = members.reshape("salvage ALL --backup-file backup --to out").expect_code(1);
+    assert!(done.stdout.contains("moves up to two sections"), "{}", done.stdout);
+    let report = members.reshape("salvage ALL --backup-file backup --yes --json");
+    let report = report.expect_code(1).json();
+    assert_eq!(report["verdict"], "ambiguous");
+    assert_eq!(report["lost"], serde_json::json!([]));
+    let turned = report["turned"][0]["start_sector"].as_u64().expect("a sector");
+    assert!(turned <= 29184, "the stripe that was moved twice is not among those named: {turned}");
+    members.expect_content("out", 0, turned);
+    // It goes on all the same, for who wants it.
+    let next = report["next"].as_str().expect("a command").replacen("reshape ", "", 1);
+    members.reshape(&format!("{next} --yes")).expect_code(0);
+    members.reshape("check ALL").expect_code(0);
+    members.reshape("export ALL --to after").expect_code(0);
+    members.expect_content("after", 0, turned);
+}

@@ -178,6 +178,22 @@ impl Ongoing {
         old.raid_disks() != new.raid_disks() && spare(&self.old) && spare(&self.new)
     }
 
+    /// Whether somebody else has turned the reshape around where every stripe is written over itself. mdadm lets the
+    /// driver begin behind what its backup holds then, whether that was moved or not, and no stripe
+    /// contradicts. Nobody begins a reshape that goes that way; where we turn one, the backup is ours.
+    pub fn is_turned_by_others(&self, verdicts: &[BackupVerdict]) -> bool {
+        let track = &self.restripe.track;
+        let is_ours = |found: &BackupVerdict| match &found.verdict {
+            Ok(backup) => backup.header.ours.is_some(),
+            Err(why) => matches!(why, NoBackup::NotNeeded { ours: true, .. }),
+        };
+        track.direction == Direction::Backwards
+            && self.restripe.shifts.iter().all(|shift| *shift == 0)
+            && self.old.geometry().raid_disks() == self.new.geometry().raid_disks()
+            && track.old.width == track.new.width
+            && !verdicts.iter().any(is_ours)
+    }
+
     /// Judges `file` and the members that may hold a backup.
     pub fn backups(
         &self,

@@ -29,7 +29,7 @@ impl Finding {
     /// What has to be read block by block and written anew, if that is all that is wrong: whole
     /// stripes of both geometries around the front.
     pub fn torn(&self) -> Option<Range> {
-        if self.is_whole() && !self.by_position { self.around } else { None }
+        if self.is_settled() && !self.by_position { self.around } else { None }
     }
 
     /// The position from which a part goes on, and the one behind it.

@@ -147,7 +147,8 @@ pub enum Verdict {
     AsRecorded,
     /// It is wrong, torn or missing; the front was found and all content is there.
     Found,
-    /// The evidence allows several fronts: content may be read from the wrong place.
+    /// The evidence allows several fronts: content may be read from the wrong place. Or some may have been moved
+    /// twice ([`Finding::turned`]).
     Ambiguous,
     /// Some content is nowhere, or only where a second walk has carried it ([`Content::carried`]), of which
     /// nothing proves that it is the right one.
@@ -174,6 +175,9 @@ pub struct Finding {
     pub lost: Vec<Range>,
     /// Sectors that may be read from the wrong place, as the evidence does not tell.
     pub open: Vec<Range>,
+    /// Of these, those among which mdadm may have moved some twice when it turned the reshape around in place. Where
+    /// the front is does not depend on it.
+    pub turned: Option<Range>,
     /// Backups, and what became of them.
     pub backups: Vec<BackupNote>,
     /// The verdict.
@@ -182,6 +186,8 @@ pub struct Finding {
     pub content: Content,
     /// Whether all content is read by `resume` alone, and by the backups.
     by_position: bool,
+    /// Whether the evidence tells where the front is.
+    is_sure: bool,
     /// Whole stripes of both geometries around all that may have to be read block by block.
     around: Option<Range>,
     /// Whether members that are not here would have some of what is lost.
@@ -191,7 +197,17 @@ pub struct Finding {
 impl Finding {
     /// Whether the position can be recorded: whoever goes on from there reads what is to be read.
     pub fn is_recordable(&self) -> bool {
-        self.by_position && self.verdict != Verdict::Ambiguous && !self.too_few
+        self.by_position && self.is_sure && !self.too_few
+    }
+
+    /// Whether the evidence tells where the front is.
+    pub fn is_sure(&self) -> bool {
+        self.is_sure
+    }
+
+    /// Whether nothing is lost, and it is known where everything stands; but for what may have been moved twice.
+    pub fn is_settled(&self) -> bool {
+        self.is_whole() || (self.verdict == Verdict::Ambiguous && self.is_sure)
     }
 
     /// Whether some of what is lost is so only because too few members are here.
@@ -234,6 +250,7 @@ pub fn find(
     let mut search = Search { mover, walk: &walk, old: &old, new: &new, usable: &usable };
     let mut located = search.locate(&decision);
     located.unproven = unproven((&evidence, &walk), &decision, (&judged, &backups));
+    located.turned = turned(&walk, &decision, (&judged, &backups));
     Ok(conclude(&walk, reshape, claims, (&evidence, &decision), backups, located))
 }
 
@@ -256,6 +273,22 @@ impl<'a> Readings<'a> {
         let walk = Walk::new(&old, &new, reshape.direction);
         Ok(Self { reshape, old, new, walk })
     }
+}
+
+/// What may have been moved twice. Where mdadm turns a reshape around that writes its stripes over themselves, it lets
+/// the driver begin behind what its backup holds, whether that was moved or not: up to two sections were read as
+/// stripes of the wrong kind. Their parity is right, and the backup holds something else soon. Where it
+/// turned nobody knows; what the walk has not come back to is not among it.
+fn turned(
+    walk: &Walk,
+    decision: &Decision,
+    (judged, notes): (&[Backup], &[BackupNote]),
+) -> Option<Range> {
+    if !walk.is_turned_in_place() || saved::is_ours(judged, notes) {
+        return None;
+    }
+    let (start, end) = (decision.resume.get().min(walk.content().get()), walk.content().get());
+    (start < end).then(|| Range::new(start, end - start))
 }
 
 /// Sectors behind a recorded position that may have been moved with a backup that is not here, or without
@@ -349,6 +382,8 @@ struct Located {
     around: Option<Range>,
     /// What only a backup that is not here could tell.
     unproven: Option<Range>,
+    /// What may have been moved twice.
+    turned: Option<Range>,
     /// Whether too few members are here.
     too_few: bool,
 }
@@ -399,7 +434,7 @@ impl Search<'_> {
         push(high..walk.content().get() / UNIT, all(above));
         let too_few = content.leave_out();
         let around = walk.around(low..high);
-        Located { content, open, by_position, around, unproven: None, too_few }
+        Located { content, open, by_position, around, unproven: None, turned: None, too_few }
     }
 }
 
@@ -463,18 +498,19 @@ fn conclude(
     backups: Vec<BackupNote>,
     located: Located,
 ) -> Finding {
-    let Located { content, mut open, by_position, around, unproven, too_few } = located;
+    let Located { content, mut open, by_position, around, unproven, turned, too_few } = located;
     let lost = content.lost();
+    let is_sure = !decision.is_ambiguous && unproven.is_none();
     let verdict = if !lost.is_empty() || !content.carried().is_empty() {
         Verdict::Lost
-    } else if decision.is_ambiguous || unproven.is_some() {
+    } else if !is_sure || turned.is_some() {
         Verdict::Ambiguous
     } else if by_position && decision.as_recorded && decision.resume == reshape.position {
         Verdict::AsRecorded
     } else {
         Verdict::Found
     };
-    open.extend(unproven);
+    open.extend(unproven.or(turned));
     let (first, last) = (*decision.front.start(), *decision.front.end());
     let front = match walk.direction() {
         Direction::Forwards => walk.position(first)..=walk.position(last),
@@ -489,10 +525,12 @@ fn conclude(
         witnesses: witnesses(walk, evidence, decision),
         lost,
         open,
+        turned,
         backups,
         verdict,
         content,
         by_position,
+        is_sure,
         around,
         too_few,
     }

@@ -1,6 +1,6 @@
 //! The superblocks, put right: one position on all members.
 
-use super::{Finding, SalvageError, Verdict};
+use super::{Finding, SalvageError};
 use crate::array::{Members, Record};
 use crate::assemble::{Assembly, Shapes};
 use crate::metadata::{DoesNotFit, Reshape, Superblock, Timestamp};
@@ -22,7 +22,7 @@ pub fn record(
     finding: &Finding,
     now: Timestamp,
 ) -> Result<(), SalvageError> {
-    if finding.verdict == Verdict::Ambiguous {
+    if !finding.is_sure() && finding.lost.is_empty() {
         return Err(SalvageError::NotSure);
     }
     if finding.lacks_members() {

@@ -169,6 +169,12 @@ pub(super) fn usable(
     usable
 }
 
+/// Whether one of the backups is ours: then whoever turned the reshape around did it where it stood.
+pub(super) fn is_ours(backups: &[Backup], notes: &[BackupNote]) -> bool {
+    let is_empty = |note: &BackupNote| note.judged == Judged::Empty { ours: true };
+    backups.iter().any(|backup| backup.header.ours.is_some()) || notes.iter().any(is_empty)
+}
+
 /// Whether a backup tells that nothing behind the recorded position was moved but what it holds.
 ///
 /// One of ours always does: nothing is written that is not saved. Since mdadm 4.2 the kernel may go on

@@ -189,6 +189,10 @@ impl Walk {
         self.new.stripes().map_or(1, |stripes| u64::from(stripes.data_disks()))
     }
 
+    fn old_width(&self) -> u64 {
+        self.old.stripes().map_or(1, |stripes| u64::from(stripes.data_disks()))
+    }
+
     /// The time of a recorded position: all before it (behind it, if the walk goes backwards) has
     /// been written.
     pub(crate) fn time(&self, position: ArraySector) -> u64 {
@@ -223,6 +227,15 @@ impl Walk {
             && self.old.raid_disks() == self.new.raid_disks()
             && single(&self.old)
             && single(&self.new)
+            && self.old.stripes().is_some()
+    }
+
+    /// Whether every stripe is written over itself, backwards. Nobody begins such a reshape: it was turned around.
+    pub(crate) fn is_turned_in_place(&self) -> bool {
+        self.common_shift() == Some(0)
+            && self.old.raid_disks() == self.new.raid_disks()
+            && self.width() == self.old_width()
+            && self.direction == Direction::Backwards
             && self.old.stripes().is_some()
     }
 

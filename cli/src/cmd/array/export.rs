@@ -8,14 +8,15 @@ use std::path::Path;
 use std::thread;
 
 use kcopy::{Device, Sectors};
-use reshape::array::{Array, ArrayError, Range, ReadReport, Taken, Target};
+use reshape::array::{Age, Array, ArrayError, Range, ReadReport, Taken, Target};
 use reshape::assemble::{Shapes, WhyNotWrite};
+use reshape::exec::Ongoing;
 use reshape::mover::MoveError;
 use serde::Serialize;
 
 use super::backup::{self, Wanted};
 use super::given::{Access, Given, failed, refused};
-use super::going::record::doubt;
+use super::going::record::{TURNED, doubt};
 use super::range::{Part, Watch, is_block, part};
 use crate::args::Direct;
 use crate::args::array::ExportArgs;
@@ -171,6 +172,15 @@ fn check_record(args: &ExportArgs, given: &mut Given, screen: Screen) -> Result<
         return Ok(());
     }
     let Given { mover, members, assembly } = given;
+    if let Ok(ongoing) = Ongoing::new(assembly.clone(), members.clone()) {
+        let file = args.backup_file.as_deref().map(|path| open_source(path, Direct::Auto));
+        let file = file.transpose()?;
+        let verdicts = ongoing.backups(mover, file.as_ref(), Age::Any);
+        if ongoing.is_turned_by_others(&verdicts) {
+            return Err(Failure::refused(format!("cannot export the array: {TURNED}"))
+                .hint("reshape salvage --to exports what there is, as does --force"));
+        }
+    }
     match doubt(mover, (assembly, members), &[], (args.run.progress, screen))? {
         None => Ok(()),
         Some(why) => Err(Failure::refused(format!("cannot export the array: {why}"))

@@ -48,6 +48,8 @@ struct Report {
     lost: Vec<RangeReport>,
     /// Those of `lost` of which it cannot be told whether they are.
     open: Vec<RangeReport>,
+    /// Those of `open` among which mdadm may have moved some twice; the rest of the evidence is clear.
+    turned: Vec<RangeReport>,
     /// Computed from parity, as members are torn against each other.
     computed: Vec<RangeReport>,
     /// Taken from where a reshape that was begun again has carried it; nothing proves it.
@@ -152,10 +154,16 @@ pub(crate) fn run(args: &SalvageArgs, screen: Screen) -> Result<Exit, Failure> {
 }
 
 /// What whoever goes on asks for, if all content is known to stand where the position says. A backup that is
-/// believed holds what they need.
+/// believed holds what they need, if it holds anything that is still to be moved.
 fn asks(given: &mut Given, finding: &Finding) -> Result<Asks, Failure> {
-    let is_believed = |note: &BackupNote| match note.judged {
-        Judged::Believed { .. } | Judged::Empty { ours: true } => true,
+    let resume = finding.resume.get();
+    let is_ahead = |range: &Range| match finding.direction {
+        Direction::Forwards => range.end() > resume,
+        Direction::Backwards => range.start.get() < resume,
+    };
+    let is_enough = |note: &BackupNote| match &note.judged {
+        Judged::Believed { sections } => sections.iter().any(is_ahead),
+        Judged::Empty { ours: true } => true,
         Judged::Empty { ours: false }
         | Judged::Foreign
         | Judged::Contradicts
@@ -164,8 +172,8 @@ fn asks(given: &mut Given, finding: &Finding) -> Result<Asks, Failure> {
         | Judged::CutOff
         | Judged::Unreadable(_) => false,
     };
-    let is_settled = finding.is_whole() && finding.is_recordable();
-    if !is_settled || finding.backups.iter().any(is_believed) {
+    let is_known = finding.is_settled() && finding.is_recordable();
+    if !is_known || finding.backups.iter().any(is_enough) {
         return Ok(Asks::Nothing);
     }
     let known = (&given.members, &given.assembly);
@@ -268,7 +276,7 @@ fn way(
             Ok(Way::Record(Some(file.map_err(|failure| failure.hint(hint))?)))
         }
         _ if finding.lacks_members() => Err(cannot(&SalvageError::TooFewMembers)),
-        (None, _) if finding.verdict == Verdict::Ambiguous => Err(cannot(&SalvageError::NotSure)),
+        (None, _) if !finding.is_sure() => Err(cannot(&SalvageError::NotSure)),
         (None, _) => Err(cannot(&SalvageError::NotRecordable)),
         (Some(_), Some(path)) => {
             let file = fresh_file(Some(path), &given.members.devices, (None, false))?;
@@ -392,7 +400,12 @@ fn text(given: &Given, (old, new): (&Geometry, &Geometry), finding: &Finding) ->
     }
     line("lost", &if finding.lost.is_empty() { "nothing".into() } else { sectors(&finding.lost) });
     if !finding.open.is_empty() {
-        line("", &format!("of these it cannot be told: {}", sectors(&finding.open)));
+        let what = if finding.turned.is_some() {
+            "it cannot be told of"
+        } else {
+            "of these it cannot be told"
+        };
+        line("", &format!("{what}: {}", sectors(&finding.open)));
     }
     line("verdict", verdict_text(finding));
     text
@@ -457,6 +470,10 @@ fn verdict_text(finding: &Finding) -> &'static str {
         Verdict::Found => {
             "the members are torn against each other; all content is there, but no position reads it"
         }
+        Verdict::Ambiguous if finding.is_sure() => {
+            "the front was found, but mdadm turned the reshape around in place: it moves up to two sections of its \
+             backup twice then, and nothing on the members tells whether it did, nor where"
+        }
         Verdict::Ambiguous => "the evidence allows several fronts: nothing is sure",
         Verdict::Lost if finding.lost.is_empty() => {
             "some content is only where a second run has put it"
@@ -518,6 +535,10 @@ fn tell(
             let next = next.unwrap_or_default();
             screen.hint(&format!("{next} goes on"));
         }
+        Verdict::Ambiguous if finding.is_sure() => screen.hint(
+            "--to writes what there is to a file, to be looked at; --yes records the position, and names the command \
+             that goes on as it is",
+        ),
         Verdict::Ambiguous if !finding.open.is_empty() && args.backup_file.is_none() => {
             screen.hint("name the backup file that was in use (--backup-file): only it tells");
         }
@@ -551,6 +572,10 @@ fn next(
         (Some(file), _) => command.push_str(&format!(" --backup-file {}", word(file))),
         (None, Asks::File) => command.push_str(" --backup-file FILE"),
         (None, Asks::Nothing | Asks::Proof) => {}
+    }
+    // A backup of ours says that whoever made it knows.
+    if finding.turned.is_some() && done.backup.is_none() {
+        command.push_str(" --force");
     }
     Some(command)
 }
@@ -599,6 +624,7 @@ fn report(given: &Given, finding: &Finding, done: &Done, next: Option<String>) -
             .collect(),
         lost: ranges(&unreadable),
         open: ranges(&finding.open),
+        turned: ranges(finding.turned.as_slice()),
         computed: ranges(&finding.content.computed()),
         carried: ranges(&finding.content.carried()),
         from_backup: ranges(&finding.content.saved()),

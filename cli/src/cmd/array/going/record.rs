@@ -18,10 +18,21 @@ use crate::cmd::array::range::Watch;
 use crate::exit::{Exit, Failure};
 use crate::output::{Phase, Screen};
 
+/// Why what a reshape has come back to may be wrong.
+pub(crate) const TURNED: &str = "mdadm turned this reshape around in place, and moves up to two sections of its backup \
+     twice then: nothing on the members tells whether it did, nor where";
+
 /// Refuses to go on from a position that what stands on the members contradicts.
 pub(super) fn check(going: &mut Going, how: &MovingArgs, screen: Screen) -> Result<(), Failure> {
     if how.force || going.ongoing.parity_tells() {
         return Ok(());
+    }
+    if going.ongoing.is_turned_by_others(&going.verdicts) {
+        return Err(Failure::refused(format!("cannot go on: {TURNED}; nothing was overwritten"))
+            .hint(
+                "reshape salvage tells whether the record is right, and the command that goes on; --to saves what \
+                 there is, to be looked at",
+            ));
     }
     let (assembly, members) = (&going.ongoing.assembly, &going.ongoing.members);
     let files: Vec<_> = going.file.iter().cloned().collect();
