@@ -1,6 +1,7 @@
 //! Reshapes with the command: begun, killed, finished, turned around; and those that must not go on.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -190,6 +191,40 @@ fn root_member_that_fails_on_the_way_leaves_and_is_told() {
     let said = checked.stdout + &checked.stderr;
     assert!(said.contains("nothing to compare: 1 of 4 members are missing"), "{said}");
     expect_content(dir, &["m0", "m1", "m2"], &bytes);
+}
+
+#[test]
+fn root_member_that_cannot_be_repaired_leaves_and_is_told() {
+    let world = tmp::on_disk();
+    let dir = world.path();
+    let bad = FailingDisk::new(24 << 20, 256 << 10);
+    let path = bad.path().to_str().expect("text");
+    for name in ["m0", "m1"] {
+        let file = std::fs::File::create(dir.join(name)).expect("made");
+        file.set_len(24 << 20).expect("sparse");
+    }
+    let make = ["create", "--yes", "--assume-clean", "-l", "5", "-n", "3", "-c", "64"];
+    reshape(dir, &[&make[..], &["m0", "m1", path]].concat()).expect_code(0);
+    // Content that no parity knows of.
+    let file = std::fs::File::options().write(true).open(dir.join("m0")).expect("opened");
+    file.write_all_at(&content(8192), 8 << 20).expect("written");
+    let repair = ["check", "--repair", "--yes", "--json", "m0", "m1", path];
+    let done = reshape(dir, &repair).expect_code(1);
+    let report = done.json();
+    let failed = report["failed"].as_array().expect("a list");
+    assert_eq!(failed.len(), 1, "{report}");
+    assert_eq!((&failed[0]["slot"], &failed[0]["path"]), (&2.into(), &path.into()));
+    let places = report["wrong"].as_array().expect("a list").len();
+    assert!(report["repaired"].as_u64() < Some(places as u64), "{report}");
+    let left = done.stderr.contains("left the array") && done.stderr.contains("reshape rebuild");
+    assert!(left, "{}", done.stderr);
+    let state = reshape(dir, &["status", "--json", "m0", "m1"]).expect_code(0).json();
+    assert_eq!(state["state"], "degraded");
+    // In another disk's place everything agrees again.
+    let file = std::fs::File::create(dir.join("m3")).expect("made");
+    file.set_len(24 << 20).expect("sparse");
+    reshape(dir, &["rebuild", "--yes", "m0", "m1", "--add", "m3"]).expect_code(0);
+    reshape(dir, &["check", "m0", "m1", "m3"]).expect_code(0);
 }
 
 #[test]

@@ -5,17 +5,22 @@
 //! differs. With two parities the wrong member can be named; it is the one that is mended. With one,
 //! or with mirrors that stand one against one, nobody can tell: parity is computed anew, the first
 //! copy counts.
+//!
+//! A member that cannot be written is not written again, and counts no more where that was tried; as long as it can be
+//! read, the other rows are mended with what it holds, for what is missing of them later has to come from parity
+//! that is right. Then it has to leave.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use kcopy::{Extent, Job, Sectors};
+use kcopy::{Device, Extent, Job, Sectors};
 use smallvec::SmallVec;
 
 use super::holes::Holes;
+use super::leaving::{FailedMember, flush_members};
 use super::rows::{Mismatch, Same, Span, Verify};
 use super::{Array, ArrayError, Map, View};
-use crate::geometry::{Geometry, Place};
+use crate::geometry::{Geometry, On, Place};
 use crate::mover::{Durability, MoveError, Mover};
 use crate::parity::{Block, Role, fill};
 use crate::units::{ArraySector, MemberSector, Slot};
@@ -38,6 +43,23 @@ pub struct CheckReport {
     pub unreadable: Vec<(Slot, MemberSector, u64)>,
     /// Places in `wrong` and `unreadable` that were mended.
     pub repaired: u64,
+    /// Members that could not be written or flushed: they have to leave. [`super::Session::repair`] sees to it.
+    pub failed: Vec<FailedMember>,
+}
+
+impl CheckReport {
+    /// What is to be mended, as [`Wrong`] counts: start, sectors, and the member that is wrong.
+    pub(super) fn places(&self, geometry: &Geometry) -> Vec<(u64, u64, Option<Slot>)> {
+        let wrong = self.wrong.iter().map(|w| (w.start.get(), w.sectors, w.slot));
+        let lost = self.unreadable.iter().map(|(slot, start, sectors)| {
+            let at = match geometry.on(*slot, *start) {
+                On::Data(sector) if geometry.stripes().is_none() => sector.get(),
+                On::Data(_) | On::P { .. } | On::Q { .. } | On::Unused => start.get(),
+            };
+            (at, *sectors, Some(*slot))
+        });
+        wrong.chain(lost).collect()
+    }
 }
 
 /// Where things disagree.
@@ -97,6 +119,8 @@ struct Scrub<'a> {
     holes: Holes,
     report: CheckReport,
     found: Vec<Mismatch>,
+    /// What could not be written: nobody knows what stands there.
+    unwritten: Vec<(Place, u64)>,
 }
 
 impl Array {
@@ -124,6 +148,7 @@ impl Array {
             holes: Holes::default(),
             report: CheckReport::default(),
             found: Vec::new(),
+            unwritten: Vec::new(),
         };
         let result = scrub.run(moved);
         scrub.drain();
@@ -322,12 +347,9 @@ impl Scrub<'_> {
     }
 
     fn repair(&mut self) -> Result<(), ArrayError> {
-        let mut places: Vec<(u64, u64, Option<Slot>)> =
-            self.report.wrong.iter().map(|w| (w.start.get(), w.sectors, w.slot)).collect();
-        let lost = self.report.unreadable.iter();
-        places.extend(lost.map(|(slot, start, sectors)| (start.get(), *sectors, Some(*slot))));
-        for (start, sectors, slot) in places {
+        for (start, sectors, slot) in self.report.places(self.view.geometry()) {
             let step = self.repair_step();
+            let lacking = self.unwritten.len();
             let mut at = start;
             while at < start + sectors {
                 // Not across a chunk: roles and copies change there.
@@ -335,10 +357,15 @@ impl Scrub<'_> {
                 self.mend(at, end - at, slot)?;
                 at = end;
             }
-            self.report.repaired += 1;
+            self.report.repaired += u64::from(self.unwritten.len() == lacking);
         }
-        let devices = self.view.devices();
-        self.mover.flush(&devices)?;
+        let failed = &self.report.failed;
+        let members = self.view.legs().filter_map(|(slot, leg)| {
+            let is_failed = failed.iter().any(|member| member.slot == Some(slot));
+            Some((slot, leg.filter(|_| !is_failed)?.device.clone()))
+        });
+        let members: Vec<(Slot, Device)> = members.collect();
+        self.report.failed.extend(flush_members(self.mover, &members)?);
         Ok(())
     }
 
@@ -432,6 +459,13 @@ impl Scrub<'_> {
     /// The sectors at a place, if they can be read.
     fn read(&mut self, place: Place, sectors: u64) -> Option<Vec<u8>> {
         let len = Sectors::new(sectors);
+        let (start, end) = (place.sector.get(), place.sector.get() + sectors);
+        let is_unknown = |(at, count): &(Place, u64)| {
+            at.slot == place.slot && at.sector.get() < end && start < at.sector.get() + count
+        };
+        if self.unwritten.iter().any(is_unknown) {
+            return None;
+        }
         let leg = self.view.leg(place.slot).filter(|leg| leg.is_good(place.sector, len))?;
         let extent = leg.extent(place.sector, len)?;
         let bytes = usize::try_from(extent.len).ok()?;
@@ -442,6 +476,16 @@ impl Scrub<'_> {
         let leg = self.view.leg(place.slot).ok_or(ArrayError::Inconsistent)?;
         let len = Sectors::from_bytes_floor(u64::try_from(bytes.len()).unwrap_or(0));
         let extent = leg.extent(place.sector, len).ok_or(ArrayError::Inconsistent)?;
-        Ok(self.mover.write(&extent.device, extent.offset, bytes, Durability::Later)?)
+        let has_failed = self.report.failed.iter().any(|member| member.slot == Some(place.slot));
+        if !has_failed {
+            match self.mover.write(&extent.device, extent.offset, bytes, Durability::Later) {
+                Err(MoveError::Write { path, fault }) => {
+                    self.report.failed.push(FailedMember { slot: Some(place.slot), path, fault });
+                }
+                ended => return Ok(ended?),
+            }
+        }
+        self.unwritten.push((place, len.get()));
+        Ok(())
     }
 }

@@ -370,6 +370,8 @@ pub(crate) mod bench;
 #[cfg(test)]
 mod crashes;
 #[cfg(test)]
+mod failing;
+#[cfg(test)]
 pub(crate) mod film;
 #[cfg(test)]
 mod tests;

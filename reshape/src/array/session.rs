@@ -124,11 +124,12 @@ impl Session {
         Ok(failed.iter().filter_map(|member| member.slot).collect())
     }
 
-    /// Compares everything and makes it agree; a dirty array is clean afterwards.
+    /// Compares everything and makes it agree; a dirty array is clean afterwards. Members that could not be written
+    /// leave; with a bitmap it says what they missed.
     ///
     /// # Errors
     ///
-    /// As [`Array::check`], and failed changes of superblocks.
+    /// As [`Array::check`], more members that failed than the array can do without, and failed changes of superblocks.
     pub fn repair(
         &mut self,
         mover: &mut Mover,
@@ -136,6 +137,14 @@ impl Session {
         moved: &mut dyn FnMut(u64) -> bool,
     ) -> Result<CheckReport, ArrayError> {
         let report = self.array.check(mover, Mend::Repair, moved)?;
+        if !report.failed.is_empty() {
+            let geometry = self.array.view().map(super::View::geometry);
+            let places = geometry.map_or_else(Vec::new, |geometry| report.places(geometry));
+            for (start, sectors, _) in places {
+                self.set_bits((start, start + sectors), Bitmap::set_dirty);
+            }
+            self.leave(mover, now, report.failed.clone())?;
+        }
         if self.resync != Resync::Clean && self.assembly.degraded() == 0 {
             let all =
                 Range { start: crate::units::ArraySector::new(0), sectors: self.array.sectors() };
@@ -211,7 +220,13 @@ impl Session {
         change: fn(&mut Bitmap, u64) -> bool,
     ) -> Result<(), ArrayError> {
         let Some(view) = self.array.view() else { return Ok(()) };
-        let (from, to) = sync_range(view.geometry(), range);
+        let span = sync_range(view.geometry(), range);
+        self.set_bits(span, change);
+        self.write_bitmaps(mover, now)
+    }
+
+    /// The same in memory, for what the bits count.
+    fn set_bits(&mut self, (from, to): (u64, u64), change: fn(&mut Bitmap, u64) -> bool) {
         for entry in self.record.entries_mut() {
             let Some(bitmap) = &mut entry.bitmap else { continue };
             let chunk = bitmap.header().chunk().get().max(1);
@@ -219,7 +234,6 @@ impl Session {
                 change(bitmap, bit);
             }
         }
-        self.write_bitmaps(mover, now)
     }
 }
 

@@ -7,7 +7,7 @@ use reshape::units::Slot;
 use serde::Serialize;
 
 use super::given::{Access, Given, failed, refused};
-use super::going::tell_left;
+use super::going::{FailedReport, tell_left};
 use super::range::Watch;
 use crate::args::array::CheckArgs;
 use crate::clock::{Epoch, date};
@@ -28,6 +28,8 @@ struct Report {
     unreadable: Vec<UnreadableReport>,
     /// Places in `wrong` and `unreadable` that were mended.
     repaired: u64,
+    /// Members that could not be written and left the array.
+    failed: Vec<FailedReport>,
     seconds: f64,
     interrupted: bool,
 }
@@ -136,6 +138,7 @@ fn report_of(given: &Given, found: &CheckReport, seconds: f64) -> Report {
         wrong: found.wrong.iter().map(wrong).collect(),
         unreadable: found.unreadable.iter().map(unreadable).collect(),
         repaired: found.repaired,
+        failed: found.failed.iter().map(FailedReport::of).collect(),
         seconds,
         interrupted: false,
     }
@@ -149,7 +152,8 @@ fn tell(
 ) -> Exit {
     let places = found.wrong.len() + found.unreadable.len();
     let left = (places as u64).saturating_sub(found.repaired);
-    let exit = if left == 0 && (args.repair || places == 0) { Exit::Done } else { Exit::Failed };
+    let all = left == 0 && found.failed.is_empty() && (args.repair || places == 0);
+    let exit = if all { Exit::Done } else { Exit::Failed };
     if args.run.json {
         return screen.json(&report_of(given, found, seconds), exit);
     }
@@ -169,7 +173,8 @@ fn tell(
         text = format!("{text}; {} of {places} places repaired", found.repaired);
     }
     screen.problem(&format!("{text}, {time}"));
-    if exit == Exit::Failed {
+    // Who left has been told, and what to do about it.
+    if exit == Exit::Failed && found.failed.is_empty() {
         screen.hint(if args.repair {
             "what is left lacks what it could be computed from; see the kernel log (dmesg)"
         } else {
