@@ -490,6 +490,55 @@ fn a_member_whose_superblock_cannot_be_written_or_flushed_leaves_and_is_told() {
     }
 }
 
+/// [`GROWTH`] with a backup file that holds what has to be put back: the world, its members, the file.
+fn amid_its_critical_section() -> (Case, SimWorld, Vec<DiskId>, DiskId) {
+    let case = Case { moves: false, ..GROWTH };
+    for operations in (20..).step_by(3) {
+        let (world, ids, file) = make(&case, 7);
+        let ended = go_on(&case, &world, (&ids, file), operations);
+        assert!(!matches!(ended, Ok(State::Finished)), "nothing has to be put back");
+        let world = world.snapshot().after(Crash::KeepAll, 1);
+        let devices = ids.iter().map(|id| world.disk(*id).device()).collect();
+        let mut mover = mover(&world);
+        let (assembly, members) = read(&mut mover, devices).expect("an array");
+        let Ok(ongoing) = Ongoing::new(assembly, members) else { continue };
+        let verdicts = ongoing.backups(&mut mover, Some(&world.disk(file).device()), Age::Checked);
+        drop(mover);
+        if verdicts.iter().any(|found| found.verdict.is_ok()) {
+            return (case, world, ids, file);
+        }
+    }
+    panic!("it ended")
+}
+
+/// Whatever it should have got may be lost, though a later flush does not fail.
+#[test]
+fn a_member_that_cannot_be_flushed_while_a_backup_is_put_back_leaves() {
+    for slot in 0..4 {
+        let (case, world, ids, file) = amid_its_critical_section();
+        let devices: Vec<_> = ids.iter().map(|id| world.disk(*id).device()).collect();
+        let mut mover = mover(&world);
+        let (assembly, members) = read(&mut mover, devices.clone()).expect("an array");
+        let ongoing = Ongoing::new(assembly, members).expect("recorded");
+        let fault = Fault::new(Effect::Error(kcopy::Errno::IO)).kind(OpKind::Flush).times(1);
+        world.inject(fault.on(ids[slot]));
+        let ongoing = settle(&mut mover, ongoing, &world.disk(file).device()).expect("put back");
+        let [failed] = ongoing.failed() else { panic!("{:?}", ongoing.failed()) };
+        assert_eq!(failed.path, devices[slot].path());
+        drop((ongoing, mover));
+
+        let world = world.snapshot().after(Crash::DropAll, 1);
+        let mut mover = powered(&world, u64::MAX);
+        let devices: Vec<_> = ids.iter().map(|id| world.disk(*id).device()).collect();
+        let (assembly, _) = read(&mut mover, devices).expect("an array");
+        assert_eq!(assembly.members[slot].state, crate::assemble::MemberState::Stale);
+        drop(mover);
+        let ended = go_on(&case, &world, (&ids, file), u64::MAX);
+        assert_eq!(ended, Ok(State::Finished), "without slot {slot}");
+        expect_content(&case, &world, &ids, 1);
+    }
+}
+
 /// A growth by two disks that both went away when it had just been recorded.
 fn without_its_new_members(moves: bool) -> (Case, SimWorld, Vec<DiskId>, DiskId) {
     let case = Case { disks: (3, 5), moves, ..GROWTH };
