@@ -1,6 +1,6 @@
 //! Changes on the simulated device, with the power going after every operation.
 
-use kcopy::backend::sim::DiskOptions;
+use kcopy::backend::sim::{DiskOptions, Effect, Fault, OpKind};
 
 use super::*;
 use crate::array::bench::{Bench, DISK, EVERY, V2, at_every_cut, now, redundant, wanted};
@@ -342,6 +342,42 @@ fn a_member_is_appended_and_a_crash_leaves_the_array_without_or_with_it() {
             let size = if found.raid_disks == 2 { before } else { after };
             assert_eq!(found.shapes.sectors(), Some(size), "{about}");
         }
+    }
+}
+
+/// Those that are told first that it is none know of two members, the others of three: one array all the same.
+#[test]
+fn a_disk_that_fails_while_it_is_appended_is_none_whenever_the_power_goes() {
+    let disk = DiskOptions::new(DISK).blocks(4096, 4096);
+    for version in EVERY {
+        let mut taken_back = 0;
+        for operation in 0.. {
+            let bench = Bench::on(&disk, &wanted(version, Level::Linear, 2));
+            let more = bench.world.add_disk(disk.clone()).id();
+            let device = bench.world.disk(more).device();
+            let newcomer = Newcomer { device, uuid: Uuid([9; 16]), bad: Vec::new() };
+            let fault = Fault::new(Effect::Error(kcopy::Errno::IO)).on(more).kind(OpKind::Write);
+            let before = bench.world.ops();
+            bench.world.inject(fault.from_op(before + operation));
+            let (film, appended) =
+                bench.film(|session, mover| session.append(mover, now(), &newcomer));
+            match appended {
+                Ok(_) => break,
+                Err(error) => assert!(matches!(error, ArrayError::Newcomer { .. }), "{error:?}"),
+            }
+            let both = Bench { ids: [&bench.ids[..], &[more]].concat(), ..bench.clone() };
+            for cut in film.crashes() {
+                cut.world.clear_faults();
+                let about = format!("{version}, {operation}, {} {:?}", cut.moment, cut.crash);
+                let there = bench.at(&cut);
+                let (old, _) = there.read(&mut there.mover());
+                taken_back += usize::from(old.raid_disks == 3);
+                let bench = if old.raid_disks == 2 { there } else { both.at(&cut) };
+                bench.expect_whole(&about);
+                assert!(!cut.done || old.raid_disks == 2, "{about}");
+            }
+        }
+        assert!(taken_back > 0, "{version}: it never failed when it was recorded");
     }
 }
 
