@@ -297,7 +297,7 @@ impl Session {
         while at < end {
             let to = end.min(at + RECORD_EVERY);
             let mut so_far = |bytes: u64| moved((at - start) * kcopy::SECTOR_SIZE + bytes);
-            let written = self.array.regenerate(mover, slot, at, to, &mut so_far);
+            let written = self.array.regenerate(mover, slot, at..to, &mut so_far);
             let durable = written.and_then(|()| Ok(mover.flush(&[&device])?));
             self.filled(mover, now, (slot, &device), durable)?;
             at = to;

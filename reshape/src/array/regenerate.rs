@@ -35,17 +35,16 @@ const BLOCK: u64 = 8;
 const MISSES: u32 = 8;
 
 impl Array {
-    /// Computes rows `from..to` of the member in `slot` from all others.
-    pub(super) fn regenerate(
+    /// Computes rows of the member in `slot` from all others.
+    pub(crate) fn regenerate(
         &self,
         mover: &mut Mover,
         slot: Slot,
-        from: u64,
-        to: u64,
+        rows: Range<u64>,
         moved: &mut dyn FnMut(u64) -> bool,
     ) -> Result<(), ArrayError> {
         let Map::Whole(view) = &self.map else { return Err(ArrayError::Reshaping) };
-        let mut runs = runs(view.geometry(), slot, from, to);
+        let mut runs = runs(view.geometry(), slot, rows);
         let limit = if view.geometry().mirrors().is_some() { IN_FLIGHT * 64 } else { IN_FLIGHT };
         let mut filling = Filling {
             view,
@@ -281,15 +280,14 @@ impl Filling<'_> {
 fn runs(
     geometry: &Geometry,
     slot: Slot,
-    from: u64,
-    to: u64,
+    rows: Range<u64>,
 ) -> Box<dyn Iterator<Item = (MemberSector, u64)> + '_> {
     let step = if geometry.mirrors().is_some() { geometry.chunk().get() } else { SPAN };
     let cut = move |n: u64| {
-        let start = (n * step).max(from);
-        (MemberSector::new(start), ((n + 1) * step).min(to) - start)
+        let start = (n * step).max(rows.start);
+        (MemberSector::new(start), ((n + 1) * step).min(rows.end) - start)
     };
-    let runs = (from / step..to.div_ceil(step)).map(cut);
+    let runs = (rows.start / step..rows.end.div_ceil(step)).map(cut);
     let used = move |run: &(MemberSector, u64)| geometry.on(slot, run.0) != On::Unused;
     Box::new(runs.filter(used))
 }

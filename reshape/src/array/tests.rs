@@ -115,7 +115,7 @@ impl Bench {
         disk.write(0, &vec![0xa5; usize::try_from(disk.size()).expect("small")]);
         let fresh = Leg { good_to: Some(MemberSector::new(0)), ..leg(disk) };
         self.array.set_member(slot, fresh);
-        let done = self.array.regenerate(&mut self.mover, slot, 0, ROWS, &mut |_| true);
+        let done = self.array.regenerate(&mut self.mover, slot, 0..ROWS, &mut |_| true);
         done.expect("computed");
         self.array.finish_member(slot);
     }

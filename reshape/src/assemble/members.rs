@@ -253,7 +253,8 @@ fn between_the_ends(superblock: &Superblock, freshest: &Superblock) -> bool {
 }
 
 /// What a superblock one event behind says once it records, too, that its reshape was turned around: the
-/// power went while that was recorded. `None` if it was not turned.
+/// power went while that was recorded. `None` if it was not turned. Who has a slot then has everything: those that
+/// were being filled have left, or were completed before.
 pub(crate) fn turned(superblock: &Superblock, freshest: &Superblock) -> Option<Superblock> {
     let (mut before, after) = (superblock.reshape()?, freshest.reshape()?);
     if superblock.events() >= freshest.events() || before.direction == after.direction {
@@ -263,6 +264,11 @@ pub(crate) fn turned(superblock: &Superblock, freshest: &Superblock) -> Option<S
     before.position = after.position;
     turned.set_reshape(&before).ok()?;
     turned.revert_reshape().ok()?;
+    if let Superblock::V1(turned) = &mut turned
+        && matches!(freshest.role_of(turned.dev_number()), Some(Role::Active(_)))
+    {
+        turned.set_recovery_offset(None);
+    }
     same_array(&turned, freshest).then_some(turned)
 }
 

@@ -185,6 +185,9 @@ impl From<ArrayError> for ExecError {
         if let ArrayError::NoRoom { path, fault } = error {
             return Self::NoRoom { member: FailedMember { slot: None, path, fault } };
         }
+        if let ArrayError::Move(error) = error {
+            return Self::Move(error);
+        }
         Self::Array(error)
     }
 }

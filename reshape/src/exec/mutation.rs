@@ -25,6 +25,8 @@ pub enum Mutation {
     GroundUnseen,
     /// Members that fill a slot of the old array stay when the reshape turns around.
     FillsStay,
+    /// What such members lacked is not durable when it turns.
+    FillsUnflushed,
     /// A member that could not be written or flushed goes on as if it had been.
     FailureIgnored,
     /// A member leaves when the file system that it lies on is full.

@@ -74,6 +74,41 @@ pub enum Turned {
     Finished,
 }
 
+/// What becomes of members that fill a slot of the old array when the reshape turns around, by number and slot.
+#[derive(Debug)]
+enum Fills {
+    /// Both arrays can do without them: they leave.
+    Leave(Vec<(u32, Slot)>),
+    /// What was moved is on them as well: they stay, once they have all of the old array. So where a RAID0 grows as a
+    /// RAID4 without its parity, in whose slot comes a new member.
+    Complete(Vec<(u32, Slot)>),
+}
+
+impl Fills {
+    /// Says so in a superblock.
+    fn settle(&self, superblock: &mut Superblock) -> Result<(), DoesNotFit> {
+        match self {
+            Self::Leave(fills) => {
+                fills.iter().try_for_each(|(number, _)| superblock.set_role(*number, Role::Spare))
+            }
+            Self::Complete(fills) => fills.iter().try_for_each(|(number, slot)| match superblock {
+                Superblock::V0(superblock) => {
+                    superblock.set_role(*number, Role::Active(*slot))?;
+                    match superblock.this_disk().number == *number {
+                        true => superblock.set_this_disk(*number),
+                        false => Ok(()),
+                    }
+                }
+                Superblock::V1(superblock) if superblock.dev_number() == *number => {
+                    superblock.set_recovery_offset(None);
+                    Ok(())
+                }
+                Superblock::V1(_) => Ok(()),
+            }),
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Ongoing {
@@ -509,17 +544,40 @@ impl Ongoing {
         Ok(self.way_back()?.section())
     }
 
-    /// Turns the reshape around: what was moved goes back. It may go on for some stripes before it
-    /// reaches a place where it can turn.
+    /// Bytes that [`Ongoing::revert`] has to compute before it can turn: what members lack of the old array that the
+    /// new one cannot do without.
     ///
     /// # Errors
     ///
-    /// What the superblocks cannot say; see [`Executor::run`] for the way to the place.
+    /// Members that cannot be filled on the way back.
+    pub fn computed_before_turning(&self) -> Result<u64, ExecError> {
+        Ok(match self.fills()? {
+            Fills::Leave(_) => 0,
+            Fills::Complete(fills) => {
+                let rows = self.rows_to_come();
+                u64::try_from(fills.len()).unwrap_or(0)
+                    * (rows.end - rows.start)
+                    * kcopy::SECTOR_SIZE
+            }
+        })
+    }
+
+    /// Turns the reshape around: what was moved goes back. It may go on for some stripes before it
+    /// reaches a place where it can turn.
+    ///
+    /// `computed` is called with the bytes of [`Ongoing::computed_before_turning`] so far; it returns false to stop:
+    /// then nothing is turned, and the reshape can go on either way.
+    ///
+    /// # Errors
+    ///
+    /// What the superblocks cannot say; see [`Executor::run`] for the way to the place;
+    /// [`MoveError::Cancelled`].
     pub fn revert(
         mut self,
         mover: &mut Mover,
         options: Options,
         clock: fn() -> Timestamp,
+        computed: &mut dyn FnMut(u64) -> bool,
     ) -> Result<(Self, Turned), ExecError> {
         // Before anything moves: a record that cannot be turned is refused here.
         self.expect_enough()?;
@@ -537,15 +595,21 @@ impl Ongoing {
             self = self.reread(mover)?;
         }
         let position = ArraySector::new(self.position().get().min(back.track.total));
-        let stay = self.rules.lack(Mutation::FillsStay);
-        let leaving = if stay { Vec::new() } else { self.fills()? };
+        let fills = if self.rules.lack(Mutation::FillsStay) {
+            Fills::Leave(Vec::new())
+        } else {
+            self.fills()?
+        };
         self.turned(position)?;
+        if let Fills::Complete(fills) = &fills {
+            self.complete(mover, fills, computed)?;
+        }
         self.standing().commit(mover, clock(), |superblock| {
             // All of them can: that was seen a moment ago.
             let value = position.get().into();
             let misfit = DoesNotFit { field: "reshape_position", version: "any", value };
             turn_around(superblock, position).map_err(|_| misfit)?;
-            leaving.iter().try_for_each(|(number, _)| superblock.set_role(*number, Role::Spare))
+            fills.settle(superblock)
         })?;
         Ok((self.reread(mover)?, Turned::At(position)))
     }
@@ -586,9 +650,9 @@ impl Ongoing {
         superblocks.try_for_each(|mut superblock| turn_around(&mut superblock, position))
     }
 
-    /// Members that fill a slot of the old array, by number and slot: what they missed before the reshape
-    /// they get on its way only, and on the way back not at all. They leave when it turns around.
-    fn fills(&self) -> Result<Vec<(u32, Slot)>, ExecError> {
+    /// Members that fill a slot of the old array: what they missed before the reshape they get on its way only, and
+    /// on the way back not at all.
+    fn fills(&self) -> Result<Fills, ExecError> {
         let members = self.assembly.members.iter();
         let fills = members.filter_map(|member| {
             let slot = member.slot.filter(|slot| slot.get() < self.restripe.old.raid_disks())?;
@@ -600,10 +664,44 @@ impl Ongoing {
             let stays = |slot: Slot| !fills.iter().any(|(_, leaving)| *leaving == slot);
             view.geometry().enough(|slot| view.leg(slot).is_some() && stays(slot))
         };
-        if enough(&self.old) && enough(&self.new) {
-            return Ok(fills);
+        let place = self.restripe.track.distance(self.position());
+        let is_clear = place.is_some_and(|place| self.restripe.track.is_apart(place, place));
+        match (enough(&self.old), enough(&self.new)) {
+            (true, true) => Ok(Fills::Leave(fills)),
+            (true, false) if is_clear => Ok(Fills::Complete(fills)),
+            (true | false, false) | (false, true) => {
+                let slots = fills.into_iter().map(|(_, slot)| slot).collect();
+                Err(ExecError::StillFilling { slots })
+            }
         }
-        Err(ExecError::StillFilling { slots: fills.into_iter().map(|(_, slot)| slot).collect() })
+    }
+
+    /// The rows of the old array that were not moved yet, in sectors of a member.
+    fn rows_to_come(&self) -> Distances<u64> {
+        let track = &self.restripe.track;
+        let rows = track.old_rows(track.distance(self.position()).unwrap_or(track.total));
+        rows.start..rows.end.min(self.old.geometry().component().get())
+    }
+
+    /// Computes what members lack of the old array. Nothing moved lies there (rule 1), and what is not recorded does
+    /// not count: whoever finds the reshape then goes on forwards, or begins with this anew.
+    fn complete(
+        &self,
+        mover: &mut Mover,
+        fills: &[(u32, Slot)],
+        computed: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(), ExecError> {
+        let (array, rows) = (Array::of(self.old.clone()), self.rows_to_come());
+        let mut before = 0;
+        for (_, slot) in fills {
+            let leg = self.old.leg(*slot).ok_or(ArrayError::Inconsistent)?;
+            array.regenerate(mover, *slot, rows.clone(), &mut |bytes| computed(before + bytes))?;
+            if !self.rules.lack(Mutation::FillsUnflushed) {
+                mover.flush(&[&leg.device])?;
+            }
+            before += (rows.end - rows.start) * kcopy::SECTOR_SIZE;
+        }
+        Ok(())
     }
 
     /// The paths of the members, in the order in which they were given.

@@ -240,7 +240,8 @@ fn turn_back(
         let ongoing = Ongoing::new(assembly, members).map_err(text)?;
         let ongoing = settle(&mut mover, ongoing, &file)?;
         let options = backup_for(&mut mover, &ongoing, ongoing.restripe().section(), &file)?;
-        let (ongoing, turned) = ongoing.revert(&mut mover, options, now).map_err(text)?;
+        let (ongoing, turned) =
+            ongoing.revert(&mut mover, options, now, &mut |_| true).map_err(text)?;
         if turned == Turned::Finished {
             return Ok(None);
         }
@@ -577,7 +578,7 @@ fn a_reshape_without_its_new_members_does_not_go_on() {
         let options = backup_for(&mut mover, &ongoing, section, &world.disk(file).device());
         let ended = ongoing.run(&mut mover, options.expect("a backup"), now, &mut |_| true);
         assert!(ended.as_ref().is_err_and(refused), "{ended:?}");
-        let turned = ongoing.revert(&mut mover, Options::default(), now);
+        let turned = ongoing.revert(&mut mover, Options::default(), now, &mut |_| true);
         assert!(turned.as_ref().is_err_and(refused), "{turned:?}");
         assert!(prints() == before, "something was written");
     }

@@ -186,6 +186,17 @@ impl Track {
         at(low)
     }
 
+    /// The rows of the members that hold anything of the old geometry at `distance` and beyond; forwards, and those
+    /// behind them.
+    pub fn old_rows(&self, distance: u64) -> Range<u64> {
+        match self.direction {
+            Direction::Forwards => self.old.first(distance.min(self.content))..u64::MAX,
+            Direction::Backwards => {
+                0..self.old.end(self.total.saturating_sub(distance).min(self.content))
+            }
+        }
+    }
+
     fn limit_forwards(&self, kept: u64) -> u64 {
         if kept >= self.content {
             return self.total;

@@ -229,9 +229,9 @@ pub enum Revert {
     Always,
     /// At every checkpoint until it has ended; then by a change of its own in the other direction.
     UntilTheEnd,
-    /// Not before it has ended; then by a change of its own: on its way it fills a slot that the array can do without
-    /// before it, and not after it.
-    AfterTheEnd,
+    /// The same, but before it turns, the parity of all that was not moved is computed: on its way it fills a slot that
+    /// the array can do without before it, and not after it.
+    UntilTheEndWithParity,
     /// The shape at every checkpoint, but not what lay behind the new end.
     ShapeOnly,
     /// At any time, but members that left have to be rebuilt.
@@ -368,13 +368,13 @@ impl Step {
     /// Up to when it can be taken back.
     pub fn revert(&self) -> Revert {
         match self {
-            Self::Restripe(step)
-                if step.can_turn() && step.restripe.new.sectors() < step.restripe.old.sectors() =>
-            {
+            Self::Restripe(step) if step.restripe.new.sectors() < step.restripe.old.sectors() => {
                 Revert::ShapeOnly
             }
-            Self::Restripe(step) if step.can_turn() => Revert::UntilTheEnd,
-            Self::Restripe(_) => Revert::AfterTheEnd,
+            Self::Restripe(step) if step.completes_before_turning() => {
+                Revert::UntilTheEndWithParity
+            }
+            Self::Restripe(_) => Revert::UntilTheEnd,
             Self::Takeover(step) if step.moves.iter().any(|one| one.to.is_none()) => {
                 Revert::WithRebuild
             }

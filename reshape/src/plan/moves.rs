@@ -50,17 +50,17 @@ impl Mode {
 }
 
 impl RestripeStep {
-    /// Whether it can be turned around on its way: who fills a slot that was empty before leaves then, and both
-    /// geometries have to do without.
-    pub(super) fn can_turn(&self) -> bool {
+    /// Whether, to turn around on its way, what a slot that was empty before lacks has to be computed: one of both
+    /// geometries cannot do without who fills it, who leaves otherwise.
+    pub(super) fn completes_before_turning(&self) -> bool {
         let (old, new) = (&self.restripe.old, &self.restripe.new);
         let late = |slot: Slot| {
             let fills = |fill: &Fill| fill.slot == slot && slot.get() < old.raid_disks();
             self.fills.iter().any(fills)
         };
         let there = |slot: Slot| self.slots.get(usize_of(slot.get())).is_some_and(Option::is_some);
-        let stays = |slot: Slot| there(slot) && !late(slot);
-        !self.fills.iter().any(|fill| late(fill.slot)) || old.enough(stays) && new.enough(stays)
+        self.fills.iter().any(|fill| late(fill.slot))
+            && !new.enough(|slot| there(slot) && !late(slot))
     }
 }
 

@@ -273,6 +273,15 @@ impl Bench {
         }
     }
 
+    /// What the superblocks record.
+    ///
+    /// # Errors
+    ///
+    /// Members that are no array.
+    pub fn recorded(&self, world: &SimWorld, mover: &mut Mover) -> Result<Shapes, String> {
+        read(mover, self.devices(world, &[])).map(|(assembly, _)| assembly.shapes)
+    }
+
     /// What `reshape revert` does: turns what is recorded around, and goes back to the end.
     ///
     /// # Errors
@@ -292,7 +301,8 @@ impl Bench {
         let ahead = ongoing.needs_backup_file();
         let make = |mover: &mut Mover| self.file_of(world, mover, uuid, ongoing.restripe());
         let backup = if ahead { Some(make(mover)?) } else { None };
-        let (ongoing, turned) = ongoing.revert(mover, self.options(backup), now).map_err(text)?;
+        let (ongoing, turned) =
+            ongoing.revert(mover, self.options(backup), now, &mut |_| true).map_err(text)?;
         match turned {
             Turned::Finished => Ok(Turn::Ended),
             Turned::At(_) => self.run_on(world, mover, ongoing).map(|()| Turn::Back),
@@ -320,7 +330,7 @@ impl Bench {
         doubtful: &[u32],
     ) -> Result<(), String> {
         let (assembly, members) = read(mover, self.devices(world, &[]))?;
-        // A slot that was empty before need not be filled: who was to fill it leaves when it turns.
+        // A slot that was empty before need not be filled: who was to fill it leaves when it turns, or has all of it.
         let doubtful: Vec<u32> = self.case.fill.iter().chain(doubtful).copied().collect();
         if self.is_done(&assembly) {
             return self.check(world, mover, &[], &doubtful);

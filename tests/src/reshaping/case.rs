@@ -103,7 +103,9 @@ impl Case {
 
     /// Members that come new: their numbers, which are their slots.
     pub fn added(&self) -> Vec<(u32, Slot)> {
-        (self.disks.0..self.disks.1).chain(self.fill).map(|slot| (slot, Slot::new(slot))).collect()
+        let slots = (self.disks.0..self.disks.1).chain(self.fill);
+        let there = slots.filter(|slot| self.missing != Some(*slot));
+        there.map(|slot| (slot, Slot::new(slot))).collect()
     }
 
     fn direction(&self) -> Direction {
@@ -239,6 +241,34 @@ pub fn all() -> Vec<Case> {
     let sparse = sparse.map(|(case, number)| Case { number, sparse: true, ..case.clone() });
     let sparse: Vec<Case> = sparse.collect();
     cases.extend(sparse);
+    cases.extend(without_parity(cases.len()));
+    cases
+}
+
+/// A RAID0 that grows: a RAID4 whose parity is not there, before and after, and who comes fills the slot in which it
+/// was not. From number `first` on.
+fn without_parity(first: usize) -> Vec<Case> {
+    let pair = Pair { fill: Some(2), ..pair(Level::Raid4, (0, 0), (3, 4)) };
+    let mut cases = Vec::new();
+    for chunks in CHUNKS {
+        for (mode, forwards) in modes(&pair) {
+            let number = first + cases.len();
+            cases.push(Case {
+                number,
+                level: pair.level,
+                layouts: pair.layouts,
+                chunks,
+                disks: pair.disks,
+                fill: pair.fill,
+                missing: Some(3),
+                mode,
+                forwards,
+                section: Some(1),
+                block: 4096,
+                sparse: number % 2 == 1,
+            });
+        }
+    }
     cases
 }
 

@@ -16,12 +16,14 @@
 //! | [`bench`] | the disks of a case; beginning, going on, looking at the result |
 //! | [`power`] | backends that take pictures or lose their power |
 //! | [`crash`] | the states of one case, and what is done to each |
+//! | [`back`] | reshapes that are turned around, and their states |
 //! | [`backups`] | backups of no use, file systems without room |
 //! | [`failing`] | writes and flushes that fail on the way |
 //! | [`striking`] | a disk that fails at any moment of any command |
 //! | [`mutants`] | the rules of order, taken away one at a time |
 //! | [`suite`] | how much of it |
 
+pub mod back;
 pub mod backups;
 pub mod bench;
 pub mod case;

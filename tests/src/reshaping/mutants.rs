@@ -6,14 +6,14 @@ use reshape::plan::Mode;
 
 use super::case::{Case, all};
 use super::crash::Depth;
-use super::suite::without;
+use super::suite::{turned_without, without};
 use crate::sim::report::Report;
 
 /// A rule in words, what takes it away, and the cases in which it counts.
 type Mutant = (&'static str, Mutation, fn(&Case) -> bool);
 
 /// Every rule.
-pub const MUTANTS: [Mutant; 13] = [
+const MUTANTS: [Mutant; 13] = [
     ("a backup's data is durable before its header", Mutation::BackupUnflushed, saved_and_degraded),
     (
         "a backup's header is durable before anything is overwritten",
@@ -45,6 +45,15 @@ pub const MUTANTS: [Mutant; 13] = [
     ("rows are zeros where all members have holes only", Mutation::HoleHalfSeen, sparse),
 ];
 
+/// The rules of turning around.
+const TURNING: [Mutant; 2] = [
+    ("who fills a slot that the new array needs has all of it", Mutation::FillsStay, completed),
+    ("what it lacked is durable before the turn", Mutation::FillsUnflushed, completed),
+];
+
+/// How many rules there are.
+pub const RULES: usize = MUTANTS.len() + TURNING.len();
+
 /// Every subset of a few blocks, and some of more.
 const DEPTH: Depth = Depth { subsets: 5, seeded: 8, seed: 1 };
 
@@ -65,7 +74,11 @@ fn saved_and_degraded(case: &Case) -> bool {
 }
 
 fn filled(case: &Case) -> bool {
-    case.fill.is_some()
+    case.fill.is_some_and(|slot| case.can_lose(&[slot]))
+}
+
+fn completed(case: &Case) -> bool {
+    case.fill.is_some_and(|slot| !case.can_lose(&[slot]))
 }
 
 fn sparse(case: &Case) -> bool {
@@ -81,9 +94,15 @@ fn saved_twice(case: &Case) -> bool {
 pub fn everything() -> Report {
     let mut report = Report::default();
     let cases = all();
+    let those = |counts: fn(&Case) -> bool| -> Vec<Case> {
+        cases.iter().filter(|case| counts(case)).cloned().collect()
+    };
     for (rule, mutation, counts) in MUTANTS {
-        let cases: Vec<Case> = cases.iter().filter(|case| counts(case)).cloned().collect();
-        let found = without(&cases, DEPTH, Some(mutation));
+        let found = without(&those(counts), DEPTH, Some(mutation));
+        report.expect_missed("rules of reshapes taken away", rule, &found);
+    }
+    for (rule, mutation, counts) in TURNING {
+        let found = turned_without(&those(counts), DEPTH, Some(mutation));
         report.expect_missed("rules of reshapes taken away", rule, &found);
     }
     report

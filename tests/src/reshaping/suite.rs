@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use super::back::Back;
 use super::bench::{Bench, Rule};
 use super::case::{self, Case};
 use super::chain::{self, Chain};
@@ -21,6 +22,8 @@ pub struct Volume {
     pub reshapes: usize,
     /// One state in so many, of chains: they have many.
     pub chains: usize,
+    /// One state in so many, of reshapes that are turned around.
+    pub turned: usize,
     /// How often, with another seed each time.
     pub rounds: u64,
     /// How many disks fail, in each reshape and chain.
@@ -32,6 +35,7 @@ pub const SHORT: Volume = Volume {
     depth: Depth { subsets: 0, seeded: 0, seed: 0 },
     reshapes: 1,
     chains: 4,
+    turned: 8,
     rounds: 1,
     strikes: 3,
 };
@@ -40,6 +44,7 @@ pub const EVERYDAY: Volume = Volume {
     depth: Depth { subsets: 3, seeded: 2, seed: 0 },
     reshapes: 1,
     chains: 5,
+    turned: 5,
     rounds: 1,
     strikes: 10,
 };
@@ -48,6 +53,7 @@ pub const LONG: Volume = Volume {
     depth: Depth { subsets: 6, seeded: 12, seed: 0 },
     reshapes: 1,
     chains: 1,
+    turned: 1,
     rounds: 2,
     strikes: 200,
 };
@@ -95,9 +101,19 @@ pub fn run(cases: &[Case], depth: Depth, step: usize) -> Report {
     on_all_processors(cases, bench, (depth, Which::OneIn(step)), ENOUGH)
 }
 
+/// The same of each of `cases` after it was turned around on its way.
+pub fn turned(cases: &[Case], depth: Depth, step: usize) -> Report {
+    on_all_processors(cases, |case| Back::new(case, None), (depth, Which::OneIn(step)), ENOUGH)
+}
+
 /// Looks at `cases` without a rule, until it is missed.
 pub fn without(cases: &[Case], depth: Depth, rule: Rule) -> Report {
     on_all_processors(cases, |case| Bench::new(case, rule), (depth, Which::All), 1)
+}
+
+/// The same of `cases` that are turned around.
+pub fn turned_without(cases: &[Case], depth: Depth, rule: Rule) -> Report {
+    on_all_processors(cases, |case| Back::new(case, rule), (depth, Which::All), 1)
 }
 
 /// Looks at one state in `step` of every chain.
@@ -121,13 +137,14 @@ pub fn everything(volume: Volume) -> Report {
         let depth = Depth { seed, ..volume.depth };
         report.add(run(&case::all(), depth, volume.reshapes));
         report.add(chains(depth, volume.chains));
+        report.add(turned(&case::all(), depth, volume.turned));
     }
     report.add(strikes(1, 0..volume.strikes));
     report
 }
 
 /// Runs what a violation was printed with once more: `reshape:CASE:SUBSETS.SEEDED.SEED[:STATE]`, or the same
-/// of a `chain`; or `strike:reshape:CASE:SEED`. `None` if that is no such name.
+/// of a `chain` or of a reshape that goes `back`; or `strike:reshape:CASE:SEED`. `None` if that is no such name.
 pub fn replay(id: &str) -> Option<Report> {
     if let Some(struck) = id.strip_prefix("strike:") {
         let subject = named(struck)?;
@@ -153,6 +170,7 @@ fn named(id: &str) -> Option<Box<dyn Subject>> {
     let number: usize = parts.next()?.parse().ok()?;
     match kind {
         "reshape" => Some(Box::new(Bench::new(case::all().get(number)?, None))),
+        "back" => Some(Box::new(Back::new(case::all().get(number)?, None))),
         "chain" => Some(Box::new(chain::all().into_iter().nth(number)?)),
         _ => None,
     }

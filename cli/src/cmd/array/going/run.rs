@@ -2,6 +2,7 @@
 
 use reshape::exec::{BackupFile, ExecError, Ground, Options, Turned};
 use reshape::machine::State;
+use reshape::mover::MoveError;
 use serde::Serialize;
 
 use super::backups::{Wanted, check_content, new_file};
@@ -77,7 +78,8 @@ pub(crate) fn revert(args: &RevertArgs, screen: Screen) -> Result<Exit, Failure>
     };
     // Also what a backup holds is put back only if it can turn.
     let turns = going.ongoing.expect_enough().and_then(|()| going.ongoing.check_revert());
-    if turns.is_err() && going.ongoing.is_at_its_start() {
+    let turns = turns.and_then(|()| going.ongoing.computed_before_turning());
+    if going.ongoing.is_at_its_start() && !matches!(turns, Ok(0)) {
         return take_back(going, args, screen);
     }
     turns.map_err(|error| refused(&error))?;
@@ -99,15 +101,7 @@ pub(crate) fn revert(args: &RevertArgs, screen: Screen) -> Result<Exit, Failure>
     let memory = args.how.mover.windows();
     let options =
         Options { backup, doubt: doubt(args.how.force), log, memory, ..Options::default() };
-    let Going { mut mover, ongoing, file, made, verdicts, log } = going;
-    let turned = ongoing.revert(&mut mover, options, date);
-    let (ongoing, turned) = turned.map_err(|error| {
-        // Seen before anything is moved; something may have been put back.
-        let is_untouched = !matches!(ground, Ground::Restored { .. });
-        let first = matches!(error, ExecError::Contradiction { .. }) && is_untouched;
-        if first { refused(&error) } else { stopped(&error) }
-    })?;
-    let going = Going { mover, ongoing, file, made, verdicts, log };
+    let (going, turned) = turn(going, (options, ground), args, screen)?;
     match turned {
         Turned::Finished => {
             let text = "the reshape was so near its end that it could only be finished";
@@ -135,6 +129,40 @@ fn take_back(going: Going, args: &RevertArgs, screen: Screen) -> Result<Exit, Fa
     let text = "taken back: nothing had been moved, the array is what it was before";
     let report = report(&going, (State::Finished, false), Some(ground), 0.0);
     Ok(say(&args.what, screen, &report, text))
+}
+
+/// Turns it around, once whoever fills a slot has all of the old array.
+fn turn(
+    going: Going,
+    (options, ground): (Options, Ground),
+    args: &RevertArgs,
+    screen: Screen,
+) -> Result<(Going, Turned), Failure> {
+    let Going { mut mover, ongoing, file, made, verdicts, log } = going;
+    let total = ongoing.computed_before_turning().map_err(|error| refused(&error))?;
+    if total > 0 {
+        screen.note(&format!(
+            "before it turns, {} of parity are computed, for what was not moved; if it was a raid0, it is a raid4 \
+             in the end, of which this makes a raid0 again: reshape grow {} --level 0",
+            human(total),
+            super::status::devices(&args.what)
+        ));
+    }
+    let mut watch = Watch::begin(args.how.progress, screen, Phase::Rebuild, total)?;
+    let turned = ongoing.revert(&mut mover, options, date, &mut |bytes| watch.moved(bytes));
+    watch.finish();
+    let (ongoing, turned) = turned.map_err(|error| {
+        if matches!(error, ExecError::Move(MoveError::Cancelled)) {
+            let stopped = Failure::failed("stopped before it turned");
+            return Failure { exit: Exit::Interrupted, ..stopped }
+                .hint("it can go on either way: reshape revert, or reshape continue");
+        }
+        // Seen before anything is moved; something may have been put back.
+        let is_untouched = !matches!(ground, Ground::Restored { .. });
+        let first = matches!(error, ExecError::Contradiction { .. }) && is_untouched;
+        if first { refused(&error) } else { stopped(&error) }
+    })?;
+    Ok((Going { mover, ongoing, file, made, verdicts, log }, turned))
 }
 
 fn open(what: &OngoingArgs, how: &MovingArgs, screen: Screen) -> Result<Option<Going>, Failure> {

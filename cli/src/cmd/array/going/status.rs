@@ -171,7 +171,7 @@ pub(super) fn change(ongoing: &Ongoing) -> String {
     changes.join(", ")
 }
 
-fn devices(what: &OngoingArgs) -> String {
+pub(super) fn devices(what: &OngoingArgs) -> String {
     let paths: Vec<String> = what.array.devices.iter().map(|path| word(path)).collect();
     paths.join(" ")
 }

@@ -172,8 +172,7 @@ const fn revert(revert: Revert) -> &'static str {
     match revert {
         Revert::Always => "always",
         Revert::Never => "never",
-        Revert::UntilTheEnd => "until-the-end",
-        Revert::AfterTheEnd => "after-the-end",
+        Revert::UntilTheEnd | Revert::UntilTheEndWithParity => "until-the-end",
         Revert::ShapeOnly => "shape-only",
         Revert::WithRebuild => "with-rebuild",
     }

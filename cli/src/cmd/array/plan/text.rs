@@ -301,7 +301,10 @@ const fn revert(revert: Revert) -> &'static str {
         Revert::UntilTheEnd => {
             "at every checkpoint until it has ended (reshape revert); then by a change of its own"
         }
-        Revert::AfterTheEnd => "not before it has ended; then by a change of its own",
+        Revert::UntilTheEndWithParity => {
+            "at every checkpoint until it has ended (reshape revert), which first computes the parity of what was not \
+             moved; then by a change of its own"
+        }
         Revert::ShapeOnly => "the shape at every checkpoint, but not what is cut off",
         Revert::WithRebuild => "at any time, but who left has to be rebuilt",
     }
