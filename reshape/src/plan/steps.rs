@@ -71,8 +71,9 @@ fn with_data_offset(present: &Present, change: &Change, route: Vec<Leg>) -> Vec<
     let moves = route.iter().any(|leg| matches!(leg, Leg::Restripe(_)));
     let members = present.slots.iter().flatten().filter_map(|disk| present.disks.get(*disk));
     let there = |wanted| members.clone().all(|disk: &Disk| disk.data_offset == wanted);
-    // Beside something else it may have been done already, before an interruption.
-    let done = |wanted| !route.is_empty() && there(wanted);
+    // Beside something else it may have been done already, before an interruption; and so may that.
+    let beside = Change { data_offset: None, ..change.clone() }.reshapes();
+    let done = |wanted| beside && there(wanted);
     if moves || change.data_offset.is_none_or(done) {
         return route;
     }

@@ -382,6 +382,26 @@ fn a_data_offset_that_is_asked_for_is_taken_or_refused_with_its_bounds() {
     assert_eq!(told(&grow), Ok(-2048));
 }
 
+/// After an interruption the same words go on, or there is nothing left to do.
+#[test]
+fn a_data_offset_beside_something_else_may_be_there() {
+    for (level, layout) in [(Level::Raid1, ""), (Level::Raid5, "left-symmetric")] {
+        let present = array(level, layout, 128, 3, 1);
+        let to = |raid_disks| Change {
+            raid_disks: Some(raid_disks),
+            data_offset: Some(Sector::new(HEAD)),
+            ..Change::default()
+        };
+        assert_eq!(plan(&present, &to(3)), Err(Refusal::NothingToDo), "{level}");
+    }
+    let present = array(Level::Raid1, "", 128, 3, 1);
+    let both =
+        Change { raid_disks: Some(4), data_offset: Some(Sector::new(HEAD)), ..Change::default() };
+    plan(&present, &both).unwrap();
+    let moved = Change { data_offset: Some(Sector::new(HEAD - 2048)), ..both };
+    plan(&present, &moved).expect_err("nobody moves a mirror's data offset");
+}
+
 #[test]
 fn too_few_spares_are_counted() {
     let grow = Change { raid_disks: Some(6), ..Change::default() };
