@@ -255,3 +255,40 @@ fn what_mdadm_turned_around_in_place_is_not_called_right() {
     members.reshape("export ALL --to after").expect_code(0);
     members.expect_content("after", 0, turned);
 }
+
+/// All parity is needed to compute what two missing members have: no row tells that the driver had gone on behind the
+/// record. What is there was called right, and the backup that would have told not asked for.
+#[test]
+fn in_place_nothing_tells_without_parity_to_spare() {
+    let members = Members::hard("u6-la-to-zr-v090.two-away");
+    let report = members.reshape("salvage ALL --json").expect_code(1).json();
+    assert_eq!(report["verdict"], "ambiguous");
+    assert_eq!(report["open"][0]["start_sector"], 66768);
+    members.expect_refused("salvage ALL --yes", "does not say where the front is");
+    members.reshape("salvage ALL --backup-file backup --to out").expect_code(0);
+    members.expect_content("out", 0, members.sectors());
+}
+
+/// A growth had written the first row, and what stays at its place there is all that was in it: the position was
+/// recorded, though old stripes contradict their parity there, and `reshape continue` was refused.
+#[test]
+fn stripes_whose_parity_is_gone_are_written_anew() {
+    let members = Members::amid("b5-3to4-v090.crit3");
+    let row = |first: u64| (first..first + 8).flat_map(|sector| members.sector(sector));
+    let third: Vec<u8> = row(256).collect();
+    let sums = row(0).zip(row(128)).zip(row(256)).map(|((a, b), c)| a ^ b ^ c);
+    // The new disk was in use before: zeros there would let old rows verify as new ones too.
+    let used = (100_000..108_000).flat_map(|sector| members.sector(sector));
+    members.patch("m3", 0, &used.collect::<Vec<u8>>());
+    members.patch("m2", 0, &third);
+    members.patch("m3", 0, &sums.collect::<Vec<u8>>());
+    let look = members.reshape("salvage ALL").expect_code(0);
+    assert!(look.stderr.contains("writes the stripes around the front anew"), "{}", look.stderr);
+    let report = members.reshape("salvage ALL --yes --json").expect_code(0).json();
+    let next = report["next"].as_str().expect("a command");
+    let next = next.replace("FILE", "new").replacen("reshape ", "", 1);
+    members.reshape(&format!("{next} --yes")).expect_code(0);
+    members.reshape("check ALL").expect_code(0);
+    members.reshape("export ALL --to after").expect_code(0);
+    members.expect_content("after", 0, members.sectors());
+}

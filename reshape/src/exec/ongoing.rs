@@ -404,8 +404,8 @@ impl Ongoing {
         Ok((self, ground))
     }
 
-    /// Whether [`Ongoing::prepare`] would find no ground: a section is critical, no backup holds it, and no stripe
-    /// contradicts that nothing of it was overwritten, but that is not proven either.
+    /// What the old stripes say, if [`Ongoing::prepare`] would find no ground: a section is critical, no backup holds
+    /// it, and it is not proven that nothing of it was overwritten.
     ///
     /// # Errors
     ///
@@ -414,13 +414,13 @@ impl Ongoing {
         &self,
         mover: &mut Mover,
         verdicts: &[BackupVerdict],
-    ) -> Result<bool, ExecError> {
+    ) -> Result<Option<Witness>, ExecError> {
         let is_usable = |found: &BackupVerdict| found.verdict.is_ok();
         if !self.is_critical() || verdicts.iter().any(is_usable) {
-            return Ok(false);
+            return Ok(None);
         }
         let witness = self.witness(mover)?;
-        Ok(witness.contradicting == 0 && ground(verdicts, witness).is_none())
+        Ok(if ground(verdicts, witness).is_none() { Some(witness) } else { None })
     }
 
     /// Whether a section of `backup` goes on from where the reshape stands.

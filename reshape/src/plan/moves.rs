@@ -238,6 +238,10 @@ fn backed_up(
     let (path, room) = (present.path(lack.disk).to_owned(), lack.room);
     let backup = || restripe.section().map_or(0, backup_bytes);
     match (old.level(), change.backup) {
+        // However much room there is.
+        (Level::Raid10, _) if present.version == Version::V0 => {
+            Err(Refusal::NotRecordable { version: present.version, what: "a data offset" })
+        }
         (Level::Raid10, _) => {
             Err(Refusal::NeedsRoom { path, side: lack.side, room, needed: least })
         }

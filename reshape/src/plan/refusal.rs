@@ -66,12 +66,12 @@ pub enum Refusal {
         /// What it has.
         most: Sectors,
     },
-    /// A size that holds no whole chunk, or is no multiple of one.
-    #[error("{} of each member is no multiple of the chunk, {}", exact(*wanted), size(*chunk))]
+    /// A size that holds no whole chunk, or is no multiple of one; or of as many as hold copies of each other.
+    #[error("{} of each member is no multiple of {}", exact(*wanted), size(*chunk))]
     SizeNotChunks {
         /// What was asked for.
         wanted: Sectors,
-        /// The chunk.
+        /// The chunk, or what offset copies take together.
         chunk: Sectors,
     },
     /// A superblock that cannot say so much.

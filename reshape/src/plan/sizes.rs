@@ -64,6 +64,19 @@ fn most(disk: &Disk, now: &Geometry) -> u64 {
     now.component().get().saturating_add(disk.room.after.get())
 }
 
+/// What a member is divided into: chunks; offset copies take several together.
+fn piece(geometry: &Geometry) -> Sectors {
+    let together = match geometry.layout() {
+        Layout::Raid10(layout) if layout.offset => u64::from(layout.far.max(1)),
+        Layout::None
+        | Layout::Raid0(_)
+        | Layout::Raid5(_)
+        | Layout::Raid6(_)
+        | Layout::Raid10(_) => 1,
+    };
+    Sectors::new(geometry.chunk().get().saturating_mul(together))
+}
+
 fn wanted(present: &Present, change: &Change) -> Result<Sectors, Refusal> {
     let now = &present.geometry;
     let there = present.slots.iter().flatten().filter_map(|disk| present.disks.get(*disk));
@@ -71,7 +84,7 @@ fn wanted(present: &Present, change: &Change) -> Result<Sectors, Refusal> {
         return Err(Refusal::NotWhole);
     };
     let most = most(smallest, now);
-    let chunk = now.chunk();
+    let chunk = piece(now);
     let (version, rest) = (present.version, |size: u64| size.checked_rem(chunk.get()).unwrap_or(0));
     let recordable = |size: u64| present.version != Version::V0 || size < MOST_OF_V0;
     match change.size {

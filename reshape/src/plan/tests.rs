@@ -514,6 +514,29 @@ fn sizes_are_changed_alone_and_within_the_members() {
     assert_eq!(verdict(&present, &size(WantedSize::Max)), resized);
 }
 
+/// The largest size of an odd number of chunks was planned, and refused when it was to be recorded.
+#[test]
+fn offset_copies_take_chunks_in_pairs() {
+    let mut present = array(Level::Raid10, "o2", 512, 2, 0);
+    let max = Change { size: Some(WantedSize::Max), ..Change::default() };
+    present.disks.iter_mut().for_each(|disk| disk.room.after = Sectors::new(3 * 512));
+    assert_eq!(verdict(&present, &max), format!("size{}", COMPONENT + 1024));
+    let odd = Sectors::new(COMPONENT - 512);
+    let change = Change { size: Some(WantedSize::Is(odd)), ..Change::default() };
+    let refused = Refusal::SizeNotChunks { wanted: odd, chunk: Sectors::new(1024) };
+    assert_eq!(plan(&present, &change), Err(refused));
+}
+
+/// The room was said to be too little, and the advice was to use 0 KiB less.
+#[test]
+fn superblock_that_knows_no_data_offset_is_what_a_raid10_lacks() {
+    let mut present = array(Level::Raid10, "n2", 128, 4, 0);
+    present.version = Version::V0;
+    let chunk = Change { chunk: Some(Sectors::new(64)), ..Change::default() };
+    let refused = Refusal::NotRecordable { version: Version::V0, what: "a data offset" };
+    assert_eq!(plan(&present, &chunk), Err(refused));
+}
+
 #[test]
 fn chunks_have_to_divide_the_members() {
     let present = raid5(128, 3, 0);

@@ -29,7 +29,13 @@ impl Finding {
     /// What has to be read block by block and written anew, if that is all that is wrong: whole
     /// stripes of both geometries around the front.
     pub fn torn(&self) -> Option<Range> {
-        if self.is_settled() && !self.by_position { self.around } else { None }
+        if self.by_position { None } else { self.around() }
+    }
+
+    /// Whole stripes of both geometries around all that was looked at block by block, if it is known where all of it
+    /// stands: they can be written anew.
+    pub fn around(&self) -> Option<Range> {
+        if self.is_settled() { self.around } else { None }
     }
 
     /// The position from which a part goes on, and the one behind it.
@@ -57,7 +63,7 @@ pub fn mend(
     file: &Device,
     now: Timestamp,
 ) -> Result<ArraySector, SalvageError> {
-    let torn = finding.torn().ok_or(SalvageError::NotSure)?;
+    let torn = finding.around().ok_or(SalvageError::NotSure)?;
     let bytes = usize::try_from(torn.sectors.get() * kcopy::SECTOR_SIZE);
     let gather = Arc::new(Gather::new(bytes.map_err(|_| ArrayError::Inconsistent)?));
     let target = Target::Memory(Arc::clone(&gather));

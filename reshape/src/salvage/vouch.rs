@@ -23,6 +23,9 @@ pub enum Asks {
     File,
     /// A backup: of a critical section there is no proof that nothing of it was overwritten.
     Proof,
+    /// A backup, and nothing that says that nothing was overwritten would do: some stripes are not what their
+    /// parity says. They have to be written anew ([`super::mend`]).
+    Stripes,
 }
 
 /// What whoever goes on from `position` without a backup file asks for.
@@ -37,8 +40,10 @@ pub fn asks_for(
 ) -> Result<Asks, SalvageError> {
     let Some(ongoing) = standing_at(members, assembly, position)? else { return Ok(Asks::Nothing) };
     let verdicts = ongoing.backups(mover, None, Age::Checked);
-    if ongoing.lacks_ground(mover, &verdicts)? {
-        return Ok(Asks::Proof);
+    match ongoing.lacks_ground(mover, &verdicts)? {
+        Some(witness) if witness.contradicting > 0 => return Ok(Asks::Stripes),
+        Some(_) => return Ok(Asks::Proof),
+        None => {}
     }
     let is_ours = |found: &BackupVerdict| {
         matches!(found.verdict, Ok(_) | Err(NoBackup::NotNeeded { ours: true, .. }))

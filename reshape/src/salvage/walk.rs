@@ -40,8 +40,9 @@ pub(crate) struct Walk {
     total: u64,
     /// Sectors of content.
     content: u64,
-    /// Whether there is parity to spare among the members, so that rows verify.
+    /// Whether there is parity to spare among the members, so that rows verify: old ones, new ones.
     has_parity: bool,
+    has_new_parity: bool,
 }
 
 impl Walk {
@@ -53,9 +54,12 @@ impl Walk {
             i64::try_from(new).ok()?.checked_sub(i64::try_from(old).ok()?)
         };
         let known: Vec<Option<i64>> = (0..slots).map(Slot::new).map(shift).collect();
-        let missing = old.legs().filter(|(_, leg)| leg.is_none()).count();
-        let parities = usize::try_from(old.geometry().level().parity_disks()).unwrap_or(0);
-        let has_parity = old.geometry().stripes().is_some() && missing < parities;
+        let spares = |view: &View| {
+            let missing = view.legs().filter(|(_, leg)| leg.is_none()).count();
+            let parities = usize::try_from(view.geometry().level().parity_disks()).unwrap_or(0);
+            view.geometry().stripes().is_some() && missing < parities
+        };
+        let (has_parity, has_new_parity) = (spares(old), spares(new));
         let usual = known.iter().flatten().next().copied().unwrap_or(0);
         let shifts = known.into_iter().map(|shift| shift.unwrap_or(usual)).collect();
         let (old, new) = (old.geometry().clone(), new.geometry().clone());
@@ -66,7 +70,7 @@ impl Walk {
             (None, Direction::Backwards) => content,
         };
         let total = total / UNIT;
-        Self { old, new, direction, shifts, total, content, has_parity }
+        Self { old, new, direction, shifts, total, content, has_parity, has_new_parity }
     }
 
     /// The time after everything.
@@ -220,13 +224,14 @@ impl Walk {
     }
 
     /// Whether nothing but a backup tells where the front is: every stripe is written over itself, and a
-    /// row has the same sum before and after.
+    /// row has the same sum before and after, or all parity is needed to compute what is missing.
     pub(crate) fn is_mute(&self) -> bool {
         let single = |geometry: &Geometry| geometry.level().parity_disks() <= 1;
+        let is_alike = single(&self.old) && single(&self.new);
+        let verifies = self.has_parity || self.has_new_parity;
         self.common_shift() == Some(0)
             && self.old.raid_disks() == self.new.raid_disks()
-            && single(&self.old)
-            && single(&self.new)
+            && (is_alike || !verifies)
             && self.old.stripes().is_some()
     }
 

@@ -265,9 +265,9 @@ fn way(
         Failure::refused(format!("cannot put the members right: {why}; nothing was written"))
             .hint("--to writes the content to a file")
     };
-    match (finding.torn(), &args.mend) {
-        _ if finding.is_recordable() && asks != Asks::Proof => Ok(Way::Record(None)),
-        (_, named) if finding.is_recordable() => {
+    let anew = if asks == Asks::Stripes { finding.around() } else { finding.torn() };
+    match (anew, &args.mend) {
+        (None, named) if finding.is_recordable() && asks == Asks::Proof => {
             let own = PathBuf::from(format!("reshape-{}.backup", given.assembly.uuid));
             let path = named.as_ref().unwrap_or(&own);
             let file = fresh_file(Some(path), &given.members.devices, (None, false));
@@ -275,6 +275,7 @@ fn way(
                         nothing was overwritten";
             Ok(Way::Record(Some(file.map_err(|failure| failure.hint(hint))?)))
         }
+        (None, _) if finding.is_recordable() => Ok(Way::Record(None)),
         _ if finding.lacks_members() => Err(cannot(&SalvageError::TooFewMembers)),
         (None, _) if !finding.is_sure() => Err(cannot(&SalvageError::NotSure)),
         (None, _) => Err(cannot(&SalvageError::NotRecordable)),
@@ -523,6 +524,9 @@ fn tell(
             "--yes records the position, and says in a new backup file that nothing behind it was overwritten: \
              with it reshape continue goes on from there",
         ),
+        Verdict::AsRecorded | Verdict::Found if asks == Asks::Stripes => screen.hint(
+            "--yes writes the stripes around the front anew, by way of a file; then reshape continue goes on",
+        ),
         Verdict::Found if finding.is_recordable() => {
             screen.hint("--yes records the position; then reshape continue goes on from there");
         }
@@ -560,7 +564,8 @@ fn next(
     (finding, asks): (&Finding, Asks),
     done: &Done,
 ) -> Option<String> {
-    let is_right = finding.verdict == Verdict::AsRecorded && asks != Asks::Proof;
+    let goes_on = matches!(asks, Asks::Nothing | Asks::File);
+    let is_right = finding.verdict == Verdict::AsRecorded && goes_on;
     if !is_right && done.recorded.is_none() {
         return None;
     }
@@ -571,7 +576,7 @@ fn next(
     match (done.backup.as_ref().or(args.backup_file.as_ref()), asks) {
         (Some(file), _) => command.push_str(&format!(" --backup-file {}", word(file))),
         (None, Asks::File) => command.push_str(" --backup-file FILE"),
-        (None, Asks::Nothing | Asks::Proof) => {}
+        (None, Asks::Nothing | Asks::Proof | Asks::Stripes) => {}
     }
     // A backup of ours says that whoever made it knows.
     if finding.turned.is_some() && done.backup.is_none() {
