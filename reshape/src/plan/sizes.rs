@@ -7,7 +7,7 @@ use super::present::{Disk, Present};
 use super::refusal::Refusal;
 use super::{ArraySizeStep, Caution, Plan, ResizeStep, Step, Traffic};
 use crate::geometry::{Geometry, Layout, Level, Shape};
-use crate::metadata::Version;
+use crate::metadata::{Minor, Version};
 
 /// Superblocks 0.90 count KiB in 32 bits.
 const MOST_OF_V0: u64 = 2 << 32;
@@ -60,8 +60,15 @@ pub(super) fn resize(present: &Present, change: &Change) -> Result<Plan, Refusal
 }
 
 /// Where the data that md may use ends at most.
-fn most(disk: &Disk, now: &Geometry) -> u64 {
-    now.component().get().saturating_add(disk.room.after.get())
+fn most(disk: &Disk, present: &Present) -> u64 {
+    let component = present.geometry.component();
+    match present.version {
+        // What lies between data and superblock is kept for a bitmap and the log.
+        Version::V1(Minor::Zero) => disk.data_size.max(component).get(),
+        Version::V0 | Version::V1(Minor::One | Minor::Two) => {
+            component.get().saturating_add(disk.room.after.get())
+        }
+    }
 }
 
 /// What a member is divided into: chunks; offset copies take several together.
@@ -80,10 +87,10 @@ fn piece(geometry: &Geometry) -> Sectors {
 fn wanted(present: &Present, change: &Change) -> Result<Sectors, Refusal> {
     let now = &present.geometry;
     let there = present.slots.iter().flatten().filter_map(|disk| present.disks.get(*disk));
-    let Some(smallest) = there.min_by_key(|disk| most(disk, now)) else {
+    let Some(smallest) = there.min_by_key(|disk| most(disk, present)) else {
         return Err(Refusal::NotWhole);
     };
-    let most = most(smallest, now);
+    let most = most(smallest, present);
     let chunk = piece(now);
     let (version, rest) = (present.version, |size: u64| size.checked_rem(chunk.get()).unwrap_or(0));
     let recordable = |size: u64| present.version != Version::V0 || size < MOST_OF_V0;

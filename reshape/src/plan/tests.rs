@@ -6,7 +6,7 @@ use kcopy::{Sector, Sectors};
 
 use super::*;
 use crate::geometry::{Layout, Level, Shape};
-use crate::metadata::{Direction, Resync, Room, Version};
+use crate::metadata::{Direction, Minor, Resync, Room, Version};
 
 /// 128 MiB in front of the data, as mdadm makes it.
 const HEAD: u64 = 262_144;
@@ -512,6 +512,18 @@ fn sizes_are_changed_alone_and_within_the_members() {
     present.has_bitmap = true;
     let resized = format!("nobitmap size{} bitmap", COMPONENT + 896);
     assert_eq!(verdict(&present, &size(WantedSize::Max)), resized);
+}
+
+/// Room that is kept for a bitmap and the log was planned to be used, and refused when it was to be recorded.
+#[test]
+fn superblock_behind_the_data_keeps_its_room() {
+    let mut present = raid5(128, 3, 0);
+    present.version = Version::V1(Minor::Zero);
+    for disk in &mut present.disks {
+        (disk.data_size, disk.room.after) = (Sectors::new(COMPONENT + 300), Sectors::new(1000));
+    }
+    let max = Change { size: Some(WantedSize::Max), ..Change::default() };
+    assert_eq!(verdict(&present, &max), format!("size{}", COMPONENT + 256));
 }
 
 /// The largest size of an odd number of chunks was planned, and refused when it was to be recorded.
