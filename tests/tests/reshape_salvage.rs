@@ -292,3 +292,16 @@ fn stripes_whose_parity_is_gone_are_written_anew() {
     members.reshape("export ALL --to after").expect_code(0);
     members.expect_content("after", 0, members.sectors());
 }
+
+/// A degraded growth stands in its critical section, and the backup is not here: no row tells how far the driver came.
+/// What had been overwritten was exported with exit code 0.
+#[test]
+fn critical_section_of_a_degraded_growth_is_told_by_its_backup_only() {
+    let members = Members::amid("b5-3to4-v090.crit3");
+    let done = members.reshape("salvage m1 m2 m3 --json").expect_code(1).json();
+    assert_eq!(done["verdict"], "ambiguous");
+    assert_eq!(done["open"][0]["start_sector"], 0);
+    members.reshape("salvage ALL").expect_code(0);
+    members.reshape("salvage m1 m2 m3 --backup-file backup --to out").expect_code(0);
+    members.expect_content("out", 0, members.sectors());
+}

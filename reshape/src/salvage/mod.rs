@@ -49,7 +49,7 @@ use smallvec::SmallVec;
 
 use crate::array::{Array, ArrayError, Backup, Members, Range, RecordError, View};
 use crate::assemble::{Assembly, Member, Shapes};
-use crate::exec::ExecError;
+use crate::exec::{ExecError, Ongoing};
 use crate::metadata::{Direction, Reshape};
 use crate::mover::Mover;
 use crate::units::ArraySector;
@@ -249,7 +249,9 @@ pub fn find(
     let decision = decide(&evidence, &walk, &positions, &spared);
     let mut search = Search { mover, walk: &walk, old: &old, new: &new, usable: &usable };
     let mut located = search.locate(&decision);
-    located.unproven = unproven((&evidence, &walk), &decision, (&judged, &backups));
+    let at_risk = Ongoing::new(assembly.clone(), members.clone()).ok();
+    let at_risk = at_risk.filter(Ongoing::is_critical).map(|ongoing| ongoing.at_risk());
+    located.unproven = unproven((&evidence, &walk), &decision, (&judged, &backups), at_risk);
     located.turned = turned(&walk, &decision, (&judged, &backups));
     Ok(conclude(&walk, reshape, claims, (&evidence, &decision), backups, located))
 }
@@ -292,15 +294,31 @@ fn turned(
 }
 
 /// Sectors behind a recorded position that may have been moved with a backup that is not here, or without
-/// one, where nothing else would tell: as many as two sections can hold, or all.
+/// one, where nothing else would tell: as many as two sections can hold, or all. Where the number of members changes
+/// only the critical section can have been, `at_risk`.
 fn unproven(
     seen: (&Evidence, &Walk),
     decision: &Decision,
     (judged, notes): (&[Backup], &[BackupNote]),
+    at_risk: Option<Range>,
 ) -> Option<Range> {
     let (_, walk) = seen;
-    if !decision.as_recorded || !walk.is_mute() {
+    if !decision.as_recorded || !(walk.is_mute() || walk.is_mute_where_critical()) {
         return None;
+    }
+    if !walk.is_mute() {
+        let holds = |note: &BackupNote| match note.judged {
+            Judged::Believed { .. } | Judged::Empty { ours: true } => true,
+            Judged::Empty { ours: false }
+            | Judged::Foreign
+            | Judged::Contradicts
+            | Judged::Unsure { .. }
+            | Judged::Damaged
+            | Judged::CutOff
+            | Judged::Unreadable(_) => false,
+        };
+        let range = at_risk?.intersection(Range::new(0, walk.content().get()))?;
+        return (!notes.iter().any(holds)).then_some(range);
     }
     let is_empty = |note: &BackupNote| note.judged == Judged::Empty { ours: true };
     let is_believed = |note: &BackupNote| matches!(note.judged, Judged::Believed { .. });

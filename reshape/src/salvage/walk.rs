@@ -228,11 +228,20 @@ impl Walk {
     pub(crate) fn is_mute(&self) -> bool {
         let single = |geometry: &Geometry| geometry.level().parity_disks() <= 1;
         let is_alike = single(&self.old) && single(&self.new);
-        let verifies = self.has_parity || self.has_new_parity;
         self.common_shift() == Some(0)
             && self.old.raid_disks() == self.new.raid_disks()
-            && (is_alike || !verifies)
+            && (is_alike || !self.verifies())
             && self.old.stripes().is_some()
+    }
+
+    /// Whether no row tells anything where stripes are written over others that wait to be moved: of these too only a
+    /// backup tells.
+    pub(crate) fn is_mute_where_critical(&self) -> bool {
+        self.common_shift() == Some(0) && !self.verifies() && self.old.stripes().is_some()
+    }
+
+    fn verifies(&self) -> bool {
+        self.has_parity || self.has_new_parity
     }
 
     /// Whether every stripe is written over itself, backwards. Nobody begins such a reshape: it was turned around.
