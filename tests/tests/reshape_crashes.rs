@@ -133,6 +133,12 @@ fn a_rebuild_goes_on_without_the_disk_that_fails() {
     }
 }
 
+/// When it turned around one member was to leave, and another one failed: both left, and too few stayed.
+#[test]
+fn a_reshape_does_not_turn_around_without_members_it_needs_then() {
+    suite::replay("strike:reshape:313:920005").expect("a strike").expect_clean();
+}
+
 /// A new disk could not be read any more when the reshape had just been recorded: it went on without, and what was
 /// moved there was lost.
 #[test]

@@ -85,6 +85,14 @@ enum Fills {
 }
 
 impl Fills {
+    /// The slots that are empty afterwards.
+    fn leaving(&self) -> Vec<Slot> {
+        match self {
+            Self::Leave(fills) => fills.iter().map(|(_, slot)| *slot).collect(),
+            Self::Complete(_) => Vec::new(),
+        }
+    }
+
     /// Says so in a superblock.
     fn settle(&self, superblock: &mut Superblock) -> Result<(), DoesNotFit> {
         match self {
@@ -604,7 +612,8 @@ impl Ongoing {
         if let Fills::Complete(fills) = &fills {
             self.complete(mover, fills, computed)?;
         }
-        self.standing().commit(mover, clock(), |superblock| {
+        let leaving = fills.leaving();
+        self.standing().commit_without(mover, clock(), &leaving, |superblock| {
             // All of them can: that was seen a moment ago.
             let value = position.get().into();
             let misfit = DoesNotFit { field: "reshape_position", version: "any", value };

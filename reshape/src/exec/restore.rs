@@ -19,7 +19,7 @@ use std::sync::Arc;
 use kcopy::{Device, OnError};
 
 use super::holes::Holes;
-use super::leaving::is_enough_of;
+use super::leaving::{is_enough, is_enough_of};
 use super::mutation::{Mutation, Rules};
 use super::recording::tell_position;
 use super::window::{Window, write_jobs};
@@ -154,13 +154,27 @@ impl Standing<'_> {
     }
 
     /// Changes the superblocks; those that cannot be written leave.
-    pub(super) fn commit(
+    fn commit(
         &mut self,
         mover: &mut Mover,
         now: Timestamp,
         change: impl FnMut(&mut Superblock) -> Result<(), DoesNotFit>,
     ) -> Result<(), ExecError> {
-        let enough = |record: &Record| is_enough_of((self.old, self.new), record);
+        self.commit_without(mover, now, &[], change)
+    }
+
+    /// The same; who sits in the slots in `leaving` leaves by the change itself.
+    pub(super) fn commit_without(
+        &mut self,
+        mover: &mut Mover,
+        now: Timestamp,
+        leaving: &[Slot],
+        change: impl FnMut(&mut Superblock) -> Result<(), DoesNotFit>,
+    ) -> Result<(), ExecError> {
+        let enough = |record: &Record| {
+            let stays = |slot: Slot| record.number_in(slot).is_some() && !leaving.contains(&slot);
+            is_enough((self.old, self.new), stays)
+        };
         let failed = commit_without_failed(mover, self.record, now, &enough, change)?;
         self.failed.extend(failed);
         Ok(())

@@ -126,7 +126,8 @@ fn take_back(going: Going, args: &RevertArgs, screen: Screen) -> Result<Exit, Fa
         let unwritten = matches!(error, ExecError::Moved { .. });
         if unwritten { refused(&error) } else { stopped(&error) }
     })?;
-    let text = "taken back: nothing had been moved, the array is what it was before";
+    let text = "taken back: nothing had been moved, the array is what it was before. New disks that are not here still \
+                record the reshape: name them by --add when they are back";
     let report = report(&going, (State::Finished, false), Some(ground), 0.0);
     Ok(say(&args.what, screen, &report, text))
 }
