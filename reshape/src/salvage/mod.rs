@@ -307,18 +307,8 @@ fn unproven(
         return None;
     }
     if !walk.is_mute() {
-        let holds = |note: &BackupNote| match note.judged {
-            Judged::Believed { .. } | Judged::Empty { ours: true } => true,
-            Judged::Empty { ours: false }
-            | Judged::Foreign
-            | Judged::Contradicts
-            | Judged::Unsure { .. }
-            | Judged::Damaged
-            | Judged::CutOff
-            | Judged::Unreadable(_) => false,
-        };
         let range = at_risk?.intersection(Range::new(0, walk.content().get()))?;
-        return (!notes.iter().any(holds)).then_some(range);
+        return (!notes.iter().any(|note| note.judged.tells())).then_some(range);
     }
     let is_empty = |note: &BackupNote| note.judged == Judged::Empty { ours: true };
     let is_believed = |note: &BackupNote| matches!(note.judged, Judged::Believed { .. });

@@ -60,6 +60,22 @@ pub enum Judged {
     Unreadable(ExamineError),
 }
 
+impl Judged {
+    /// Whether it tells what was saved: what it holds, or that nothing had to be.
+    pub fn tells(&self) -> bool {
+        match self {
+            Self::Believed { .. } | Self::Empty { ours: true } => true,
+            Self::Empty { ours: false }
+            | Self::Foreign
+            | Self::Contradicts
+            | Self::Unsure { .. }
+            | Self::Damaged
+            | Self::CutOff
+            | Self::Unreadable(_) => false,
+        }
+    }
+}
+
 /// Reads the backups in `files` and on the members; gives those that can be looked at.
 pub(super) fn gather(
     mover: &mut Mover,

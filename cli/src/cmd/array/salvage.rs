@@ -161,16 +161,11 @@ fn asks(given: &mut Given, finding: &Finding) -> Result<Asks, Failure> {
         Direction::Forwards => range.end() > resume,
         Direction::Backwards => range.start.get() < resume,
     };
-    let is_enough = |note: &BackupNote| match &note.judged {
-        Judged::Believed { sections } => sections.iter().any(is_ahead),
-        Judged::Empty { ours: true } => true,
-        Judged::Empty { ours: false }
-        | Judged::Foreign
-        | Judged::Contradicts
-        | Judged::Unsure { .. }
-        | Judged::Damaged
-        | Judged::CutOff
-        | Judged::Unreadable(_) => false,
+    let is_enough = |note: &BackupNote| {
+        if let Judged::Believed { sections } = &note.judged {
+            return sections.iter().any(is_ahead);
+        }
+        note.judged.tells()
     };
     let is_known = finding.is_settled() && finding.is_recordable();
     if !is_known || finding.backups.iter().any(is_enough) {
