@@ -275,6 +275,30 @@ impl Mover {
         Ok(gather.take())
     }
 
+    /// Shows `take` the `len` bytes of `device` from byte `offset` on, in order and in pieces: whatever `len` is, no
+    /// more than a few MiB are in memory.
+    ///
+    /// # Errors
+    ///
+    /// A range beyond the device, or a sector that cannot be read.
+    pub fn read_pieces(
+        &mut self,
+        device: &Device,
+        offset: u64,
+        len: u64,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<(), MoveError> {
+        const PIECE: u64 = 4 << 20;
+        let mut done = 0;
+        while done < len {
+            let piece = PIECE.min(len - done);
+            let at = offset.saturating_add(done);
+            take(&self.read(device, at, usize::try_from(piece).unwrap_or(usize::MAX))?);
+            done += piece;
+        }
+        Ok(())
+    }
+
     /// Writes `bytes` to `device` at byte `offset`.
     ///
     /// # Errors
@@ -445,6 +469,25 @@ mod tests {
         mover.write(&device, 512, bytes.clone(), Durability::Now).expect("written");
         assert_eq!(mover.read(&device, 512, bytes.len()).expect("read"), bytes);
         assert_eq!(disk.read_durable(512, bytes.len()), bytes);
+    }
+
+    #[test]
+    fn what_is_long_is_read_in_pieces() {
+        let world = SimWorld::new(7);
+        let disk = world.add_disk(DiskOptions::new(10 << 20));
+        let device = disk.device();
+        let mut mover = mover(&world);
+        let bytes: Vec<u8> =
+            (0..9 << 20_u32).map(|i| u8::try_from(i % 251).expect("< 251")).collect();
+        mover.write(&device, 512, bytes.clone(), Durability::Now).expect("written");
+        let (mut read, mut longest) = (Vec::new(), 0);
+        let take = |piece: &[u8]| {
+            longest = longest.max(piece.len());
+            read.extend_from_slice(piece);
+        };
+        mover.read_pieces(&device, 512, 9 << 20, take).expect("read");
+        assert!(read == bytes && longest == 4 << 20, "{} bytes, {longest} at once", read.len());
+        mover.read_pieces(&device, 2 << 20, 9 << 20, |_| ()).expect_err("beyond the end");
     }
 
     #[test]

@@ -192,9 +192,7 @@ impl Backup {
             let is_second = self.header.second == Some(*section)
                 && *at != self.header.data_at.get().saturating_mul(SECTOR_SIZE);
             let expected = if is_second { ours.data_crc2 } else { ours.data_crc };
-            let bytes = usize::try_from(section.length.get().saturating_mul(SECTOR_SIZE));
-            let data = mover.read(&self.device, *at, bytes.unwrap_or(usize::MAX))?;
-            let found = crc32c::crc32c(&data);
+            let found = crc_of(mover, &self.device, *at, section)?;
             if found != expected {
                 let path = self.device.path().to_owned();
                 return Err(NoBackup::Data { path, expected, found });
@@ -220,6 +218,23 @@ impl Backup {
         };
         self.sections.iter().filter_map(lay).collect()
     }
+}
+
+/// The crc32c of a section's data, which begins at byte `at` of `device`.
+///
+/// # Errors
+///
+/// Data beyond the end of the device, or a sector that cannot be read.
+pub(crate) fn crc_of(
+    mover: &mut Mover,
+    device: &Device,
+    at: u64,
+    section: &Section,
+) -> Result<u32, MoveError> {
+    let mut crc = 0;
+    let bytes = section.length.get().saturating_mul(SECTOR_SIZE);
+    mover.read_pieces(device, at, bytes, |piece| crc = crc32c::crc32c_append(crc, piece))?;
+    Ok(crc)
 }
 
 fn section_range(section: &Section) -> Range {

@@ -52,6 +52,7 @@ use crate::metadata::Direction;
 use crate::mover::MoveError;
 use crate::units::ArraySector;
 
+pub(crate) use backup::crc_of;
 pub use backup::{Age, Backup, NoBackup, is_absent};
 pub use check::{CheckReport, Mend, Wrong};
 pub(crate) use holes::{Holes, may_have_holes};

@@ -16,7 +16,7 @@
 
 use std::sync::Arc;
 
-use kcopy::{Device, OnError};
+use kcopy::{Device, Errno, Extent, Job, OnError, PieceBuffers, Transform};
 
 use super::holes::Holes;
 use super::leaving::{is_enough, is_enough_of};
@@ -28,7 +28,7 @@ use crate::array::leaving::{commit_without_failed, expect_room, flush_members};
 use crate::array::{Backup, Record, View};
 use crate::machine::Span;
 use crate::metadata::{DoesNotFit, Superblock, Timestamp};
-use crate::mover::{MoveError, Mover};
+use crate::mover::{MoveError, Mover, check_read};
 use crate::units::{ArraySector, Slot};
 
 /// A reshape nobody moves at the moment: its superblocks, and its members before and after.
@@ -75,13 +75,38 @@ pub(super) fn restore(
         let (a, b) = (track.position(from), track.position(far));
         let span = Span { start: a.min(b), sectors: far - from };
         let into = (span.start.get() - start.get()) * kcopy::SECTOR_SIZE;
-        let bytes = usize::try_from(span.sectors * kcopy::SECTOR_SIZE).unwrap_or(usize::MAX);
-        let content = mover.read(&backup.device, at + into, bytes)?;
-        let window = Arc::new(Window::new(span)?);
-        window.put(span.start, &content);
+        let window = read_section(mover, &backup.device, at + into, span)?;
         let failed = standing.write(mover, &window, span)?;
         position = b;
         standing.record(mover, failed, position, now)?;
+    }
+}
+
+/// A window with what `device` has from byte `at` on.
+fn read_section(
+    mover: &mut Mover,
+    device: &Device,
+    at: u64,
+    span: Span,
+) -> Result<Arc<Window>, ExecError> {
+    let window = Arc::new(Window::new(span)?);
+    let extent = Extent::new(device, at, span.sectors * kcopy::SECTOR_SIZE);
+    let outcome = mover.run(Job::stripe(0, Arc::new(PutBack(Arc::clone(&window)))).from(extent))?;
+    check_read(&outcome, &[device])?;
+    Ok(window)
+}
+
+/// Puts what is read into a window, from its beginning on.
+#[derive(Debug)]
+struct PutBack(Arc<Window>);
+
+impl Transform for PutBack {
+    fn apply(&self, piece: PieceBuffers<'_>) -> Result<(), Errno> {
+        let start = self.0.span().start.get() + piece.offset / kcopy::SECTOR_SIZE;
+        for source in piece.sources {
+            self.0.put(ArraySector::new(start), source);
+        }
+        Ok(())
     }
 }
 

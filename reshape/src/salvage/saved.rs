@@ -6,7 +6,7 @@ use kcopy::{Device, SECTOR_SIZE, Sector};
 
 use super::front::Evidence;
 use super::walk::{UNIT, Walk};
-use crate::array::{Backup, DeviceReader, Members, Overlay, Range};
+use crate::array::{Backup, DeviceReader, Members, Overlay, Range, crc_of};
 use crate::assemble::Assembly;
 use crate::metadata::{BackupError, BackupHeader, Direction, ExamineError, backup};
 use crate::mover::Mover;
@@ -125,9 +125,8 @@ fn take(
     let crcs = header.ours.map(|ours| [ours.data_crc, ours.data_crc2]);
     for (index, (section, at)) in sections.iter().enumerate() {
         let Some(expected) = crcs.and_then(|crcs| crcs.get(index).copied()) else { continue };
-        let bytes = usize::try_from(section.length.get().saturating_mul(SECTOR_SIZE));
-        let data = bytes.ok().and_then(|bytes| mover.read(device, *at, bytes).ok());
-        if section.length.get() > 0 && data.is_none_or(|data| crc32c::crc32c(&data) != expected) {
+        let found = crc_of(mover, device, *at, section).ok();
+        if section.length.get() > 0 && found != Some(expected) {
             return note(Judged::Damaged);
         }
     }
