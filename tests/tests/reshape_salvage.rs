@@ -269,6 +269,55 @@ fn in_place_nothing_tells_without_parity_to_spare() {
     members.expect_content("out", 0, members.sectors());
 }
 
+/// What is refused without `--force` where only a backup speaks for the record, and it does not.
+fn expect_not_believed(members: &Members, why: &str) {
+    let before = members.state();
+    for command in ["continue ALL --yes", "revert ALL --yes", "export ALL --to out"] {
+        let done = members.reshape(&format!("{command} --backup-file backup")).expect_code(2);
+        assert!(done.stderr.contains(why), "{command}: {}", done.stderr);
+        assert!(done.stderr.contains("--force"), "{command}: {}", done.stderr);
+    }
+    assert_eq!(members.state(), before, "something was written");
+}
+
+/// A RAID0 in place, cut off twice: mdadm saved what the second run of the driver had moved already. `reshape
+/// salvage` said that nothing can be told, but `reshape export` gave 1728 sectors wrongly with exit code 0.
+#[test]
+fn backup_that_does_not_vouch_is_not_gone_on_from() {
+    let members = Members::hard("g0-chunk-v12.two25-50");
+    expect_not_believed(&members, "behind the record");
+    let report = members.reshape("salvage ALL --backup-file backup --json").expect_code(1).json();
+    assert_eq!(report["verdict"], "ambiguous");
+    // An earlier run may have done the same.
+    assert_eq!(report["open"][0]["start_sector"], 0);
+    members.reshape("export ALL --to out --backup-file backup --force").expect_code(0);
+}
+
+/// mdadm 4.2 let the driver run ahead, cut off once: the record says 0, the backup holds the first two sections as if
+/// they waited, and all rows agree with their parity. 49152 sectors were wrong with exit code 0, also by salvage.
+#[test]
+fn content_that_looks_moved_behind_the_backup_is_not_gone_on_from() {
+    let members = Members::hard("g5-layout-v11.ahead60");
+    expect_not_believed(&members, "as if it had been moved");
+    let report = members.reshape("salvage ALL --backup-file backup --json").expect_code(1).json();
+    assert_eq!(report["verdict"], "ambiguous");
+    members.expect_refused("salvage ALL --backup-file backup --yes", "does not say where");
+}
+
+/// The record is a section behind. mdadm had cleared that section to save another one there, and all of the next one
+/// waits: so that is where the front is. 960 sectors were wrong with exit code 0, and salvage could not tell.
+#[test]
+fn section_that_was_cleared_tells_that_it_was_moved() {
+    let members = Members::hard("g0-chunk-v12.cleared");
+    expect_not_believed(&members, "149504");
+    members.reshape("salvage ALL --backup-file backup --to out").expect_code(0);
+    members.expect_content("out", 0, members.sectors());
+    members.reshape("salvage ALL --backup-file backup --yes").expect_code(0);
+    members.reshape("continue ALL --backup-file backup --yes").expect_code(0);
+    members.reshape("export ALL --to after").expect_code(0);
+    members.expect_content("after", 0, members.sectors());
+}
+
 /// A growth had written the first row, and what stays at its place there is all that was in it: the position was
 /// recorded, though old stripes contradict their parity there, and `reshape continue` was refused.
 #[test]

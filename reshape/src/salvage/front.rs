@@ -332,6 +332,17 @@ impl Evidence {
         self.waits(backup) && of_it.into_iter().all(|(_, _, seen)| waits(*seen))
     }
 
+    /// Whether all that a backup holds was moved, of what anything can be told.
+    pub(crate) fn all_moved(&self, backup: usize) -> bool {
+        let moved = |seen: SavedSeen| matches!(seen, SavedSeen::Moved | SavedSeen::Both);
+        self.compared.iter().filter(|(index, ..)| *index == backup).all(|(_, _, seen)| moved(*seen))
+    }
+
+    /// Whether nothing can be told of what a backup holds: it stays where it is, or is uniform.
+    pub(crate) fn is_mute(&self, backup: usize) -> bool {
+        self.compared.iter().all(|(index, ..)| *index != backup)
+    }
+
     /// Of the units that a backup has: how many stand on the members, and how many of those for
     /// which `counts` holds do not.
     pub(crate) fn compared(&self, backup: usize, counts: impl Fn(u64) -> bool) -> (u64, u64) {

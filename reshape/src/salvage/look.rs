@@ -354,8 +354,24 @@ impl<'a> Look<'a> {
                 self.rows(None, false, moved)?;
             }
         }
+        self.unit_jobs(0..self.walk.content().get() / UNIT, moved)?;
+        self.saved_jobs(backups, moved)
+    }
+
+    /// Reads the backups, and what they hold of the members.
+    pub(super) fn at_backups(mut self, backups: &[Backup]) -> Result<Evidence, ArrayError> {
+        let result = self.saved_jobs(backups, &mut |_| true);
+        while !self.flights.is_empty() && self.wait(&mut |_| true).is_ok() {}
+        result?;
+        Ok(self.evidence)
+    }
+
+    fn saved_jobs(
+        &mut self,
+        backups: &[Backup],
+        moved: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<(), ArrayError> {
         let units = self.walk.content().get() / UNIT;
-        self.unit_jobs(0..units, moved)?;
         for (index, backup) in backups.iter().enumerate() {
             for (section, at) in &backup.sections {
                 let first = section.array_start.get() / UNIT;

@@ -9,6 +9,7 @@
 //! | `front` | pure: from what was seen to where the front is |
 //! | `look` | rows, units and backups, read through jobs of the copy engine |
 //! | `overrun` | what a second walk has overwritten, put together from where it has carried it |
+//! | `neighbours` | in place: whether content goes together better as if it had been moved |
 //! | `near` | whether the recorded position is right, without reading everything |
 //! | `zone` | around the front: which block of which member is new |
 //! | `content` | the content as it was found, to be read |
@@ -32,6 +33,7 @@ mod front;
 mod look;
 mod mend;
 mod near;
+mod neighbours;
 mod overrun;
 mod put;
 mod reach;
@@ -251,9 +253,65 @@ pub fn find(
     let mut located = search.locate(&decision);
     let at_risk = Ongoing::new(assembly.clone(), members.clone()).ok();
     let at_risk = at_risk.filter(Ongoing::is_critical).map(|ongoing| ongoing.at_risk());
-    located.unproven = unproven((&evidence, &walk), &decision, (&judged, &backups), at_risk);
+    let seen = (&evidence, &walk);
+    let backed = (judged.as_slice(), backups.as_slice(), assembly.update_time.seconds);
+    located.unproven = unproven(seen, &decision, backed, at_risk);
+    if located.unproven.is_none() && decision.as_recorded && !saved::is_ours(&judged, &backups) {
+        let behind = saved::behind(&walk, &usable);
+        let looks = |from| neighbours::looks_moved(mover, &walk, (&old, &new), from);
+        located.unproven = behind.is_some_and(looks).then(|| everything(&walk));
+    }
     located.turned = turned(&walk, &decision, (&judged, &backups));
     Ok(conclude(&walk, reshape, claims, (&evidence, &decision), backups, located))
+}
+
+/// Why a backup does not vouch for the record, where nothing else does: in place, without parity to spare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unvouched {
+    /// What it holds was moved, or stands nowhere: the driver may have gone on behind the record.
+    Passed,
+    /// Backups say that the reshape has come to this position.
+    Ahead(ArraySector),
+    /// What lies behind all that it holds goes together better as if it had been moved.
+    LooksMoved,
+    /// It holds something else than what waits on the members.
+    Contradicts,
+}
+
+/// Whether the backups among `files` and on the members vouch for the record, where nothing else does; `None`: they
+/// do, or something else does, or there is none. One of ours always does. Reads what the backups hold, and a little
+/// more.
+///
+/// # Errors
+///
+/// No reshape is recorded, members are missing, or the backend broke.
+pub fn unvouched(
+    mover: &mut Mover,
+    members: &Members,
+    assembly: &Assembly,
+    files: &[Device],
+) -> Result<Option<Unvouched>, SalvageError> {
+    let Readings { reshape, old, new, walk } = Readings::open(members, assembly)?;
+    let (judged, mut notes) = saved::gather(mover, members, assembly, files);
+    if !walk.is_mute() || saved::is_ours(&judged, &notes) {
+        return Ok(None);
+    }
+    let evidence = Look::new(mover, &walk, &old, &new).at_backups(&judged)?;
+    let seen = (&evidence, &walk);
+    let usable = saved::usable(&evidence, &walk, &judged, reshape.position, &mut notes);
+    if notes.iter().any(|note| note.judged == Judged::Contradicts) {
+        return Ok(Some(Unvouched::Contradicts));
+    }
+    if let Some(position) = saved::ahead(seen, (&judged, &usable), reshape.position) {
+        return Ok(Some(Unvouched::Ahead(position)));
+    }
+    let Some(behind) = saved::behind(&walk, &usable) else { return Ok(None) };
+    let recorded = (reshape.position, assembly.update_time.seconds);
+    if !saved::vouches(seen, &judged, recorded) {
+        return Ok(Some(Unvouched::Passed));
+    }
+    let looks = neighbours::looks_moved(mover, &walk, (&old, &new), behind);
+    Ok(looks.then_some(Unvouched::LooksMoved))
 }
 
 /// Both readings of an array whose reshape is under way, and the order in which it goes from one to the other.
@@ -299,10 +357,13 @@ fn turned(
 fn unproven(
     seen: (&Evidence, &Walk),
     decision: &Decision,
-    (judged, notes): (&[Backup], &[BackupNote]),
+    (judged, notes, updated): (&[Backup], &[BackupNote], u64),
     at_risk: Option<Range>,
 ) -> Option<Range> {
     let (_, walk) = seen;
+    if walk.is_mute() && decision.is_ambiguous && !decision.as_recorded {
+        return Some(everything(walk));
+    }
     if !decision.as_recorded || !(walk.is_mute() || walk.is_mute_where_critical()) {
         return None;
     }
@@ -313,10 +374,10 @@ fn unproven(
     let is_empty = |note: &BackupNote| note.judged == Judged::Empty { ours: true };
     let is_believed = |note: &BackupNote| matches!(note.judged, Judged::Believed { .. });
     let sectors = if notes.iter().any(is_believed) {
-        if saved::vouches(seen, judged, decision.resume) {
+        if saved::vouches(seen, judged, (decision.resume, updated)) {
             return None;
         }
-        walk.content().get()
+        return Some(everything(walk));
     } else if notes.iter().any(is_empty) {
         return None;
     } else {
@@ -324,6 +385,12 @@ fn unproven(
     };
     let range = walk.behind(decision.resume, sectors);
     (range.sectors.get() > 0).then_some(range)
+}
+
+/// Where the driver may have run ahead of its backup, it may have done so in an earlier run as well: what lies
+/// before the record may have been moved twice.
+fn everything(walk: &Walk) -> Range {
+    Range::new(0, walk.content().get())
 }
 
 /// The old reading: a member that is being filled is none of it, unless it cannot be done without.

@@ -17,6 +17,9 @@ const OLDEST: u64 = 2 * 60 * 60;
 /// And this much younger: ten minutes.
 const YOUNGEST: u64 = 10 * 60;
 
+/// Seconds that the record may be younger than the backup of what it stands behind: moving one section takes less.
+const LAGS: u64 = 10;
+
 /// Sectors of the longest section that we or mdadm save at once: 32 MiB.
 pub(super) const SECTION: u64 = 65536;
 
@@ -194,22 +197,34 @@ pub(super) fn is_ours(backups: &[Backup], notes: &[BackupNote]) -> bool {
 ///
 /// One of ours always does: nothing is written that is not saved. Since mdadm 4.2 the kernel may go on
 /// without waiting for the next backup; it did not as long as some of the last one waits to be moved and
-/// that one goes on from the record, or if it stopped right behind it.
+/// that one goes on from the record, or if it stopped right behind it. A backup of an earlier run may end right there,
+/// too, but it is older than the record by more than one section takes. Where mdadm has cleared the other half of the
+/// file, it was about to save what comes next: then all of this section may have been moved, and nothing more.
 pub(super) fn vouches(
     (evidence, walk): (&Evidence, &Walk),
     backups: &[Backup],
-    recorded: ArraySector,
+    (recorded, updated): (ArraySector, u64),
 ) -> bool {
     backups.iter().enumerate().any(|(index, backup)| {
+        let goes_on = goes_on_from(walk, backup, recorded);
+        let is_recent = updated <= backup.header.mtime.seconds.saturating_add(LAGS);
         backup.header.ours.is_some()
-            || (evidence.waits(index) && goes_on_from(walk, backup, recorded))
-            || furthest(walk, backup) == Some(recorded)
+            || (goes_on && evidence.waits(index))
+            || (goes_on && evidence.is_mute(index))
+            || (goes_on && is_cleared(backup) && evidence.all_moved(index))
+            || (furthest(walk, backup) == Some(recorded) && is_recent)
     })
+}
+
+/// Whether mdadm holds one section and has cleared the other, to save the next one there. The first header that it
+/// writes knows of one section only.
+fn is_cleared(backup: &Backup) -> bool {
+    backup.sections.len() == 1 && backup.header.second.is_some()
 }
 
 /// Where mdadm's backup says that the walk has come to, ahead of the record: it saves a section only when all
 /// before the last one it saved was moved. So of two that follow each other, the walk has come to the
-/// first; and no further if all of that waits to be moved.
+/// first; of one, the other cleared, to that one. And no further if all of that waits to be moved.
 pub(super) fn ahead(
     (evidence, walk): (&Evidence, &Walk),
     (all, usable): (&[Backup], &[Backup]),
@@ -227,10 +242,20 @@ pub(super) fn ahead(
                 Direction::Backwards => (end, start),
             })
         };
-        let [(one, _), (other, _)] = &backup.sections[..] else { return None };
-        let (one, other) = (ends(one)?, ends(other)?);
-        let (near, far) = if one.1 == other.0 { (one, other) } else { (other, one) };
-        let is_ahead = walk.time(near.0) > walk.time(recorded) && near.1 == far.0;
+        let (near, follows) = match &backup.sections[..] {
+            [(one, _), (other, _)] => {
+                let (one, other) = (ends(one)?, ends(other)?);
+                let (near, far) = if one.1 == other.0 { (one, other) } else { (other, one) };
+                (near, near.1 == far.0)
+            }
+            [(one, _)] if is_cleared(backup) => {
+                let near = ends(one)?;
+                // What was cleared is what the record stands in.
+                (near, near.0.get().abs_diff(recorded.get()) <= one.length.get())
+            }
+            _ => return None,
+        };
+        let is_ahead = walk.time(near.0) > walk.time(recorded) && follows;
         (is_ahead && evidence.all_waits(index)).then_some(near.0)
     })
 }
@@ -254,6 +279,14 @@ fn furthest(walk: &Walk, backup: &Backup) -> Option<ArraySector> {
         Direction::Forwards => sections.filter_map(|s| s.array_start.checked_add(s.length)).max(),
         Direction::Backwards => sections.map(|s| s.array_start).min(),
     }
+}
+
+/// The position behind all that mdadm's backups hold, where nothing but them tells how far a reshape has come, and it
+/// goes forwards.
+pub(super) fn behind(walk: &Walk, usable: &[Backup]) -> Option<ArraySector> {
+    let is_asked = walk.is_mute() && walk.direction() == Direction::Forwards;
+    let theirs = usable.iter().filter(|backup| is_asked && backup.header.ours.is_none());
+    theirs.filter_map(|backup| furthest(walk, backup)).max()
 }
 
 /// Where a backup has a unit.

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::backup::{self, Wanted};
 use super::given::{Access, Given, failed, refused};
-use super::going::record::{TURNED, doubt};
+use super::going::record::{TURNED, disbelief, doubt};
 use super::range::{Part, Watch, is_block, part};
 use crate::args::Direct;
 use crate::args::array::ExportArgs;
@@ -179,6 +179,11 @@ fn check_record(args: &ExportArgs, given: &mut Given, screen: Screen) -> Result<
         if ongoing.is_turned_by_others(&verdicts) {
             return Err(Failure::refused(format!("cannot export the array: {TURNED}"))
                 .hint("reshape salvage --to exports what there is, as does --force"));
+        }
+        if let Some(why) = disbelief(mover, (assembly, members), file.as_slice())? {
+            return Err(Failure::refused(format!("cannot export the array: {why}"))
+                .hint("reshape salvage --to exports what there is, and names what cannot be told; --force reads as it \
+                       is recorded"));
         }
     }
     match doubt(mover, (assembly, members), &[], (args.run.progress, screen))? {

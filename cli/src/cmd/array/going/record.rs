@@ -8,7 +8,7 @@ use kcopy::Device;
 use reshape::array::Members;
 use reshape::assemble::{Assembly, Member, Shapes};
 use reshape::mover::Mover;
-use reshape::salvage::{SalvageError, Verdict, find, is_proven};
+use reshape::salvage::{SalvageError, Unvouched, Verdict, find, is_proven, unvouched};
 
 use super::Going;
 use crate::args;
@@ -37,6 +37,12 @@ pub(super) fn check(going: &mut Going, how: &MovingArgs, screen: Screen) -> Resu
     let (assembly, members) = (&going.ongoing.assembly, &going.ongoing.members);
     let files: Vec<_> = going.file.iter().cloned().collect();
     let told = (how.progress, screen);
+    if let Some(why) = disbelief(&mut going.mover, (assembly, members), &files)? {
+        return Err(Failure::refused(format!("cannot go on: {why}; nothing was overwritten")).hint(
+            "reshape salvage --to FILE saves what there is, to be looked at, and tells what cannot be told; --force \
+             goes on from the record",
+        ));
+    }
     match doubt(&mut going.mover, (assembly, members), &files, told)? {
         None => Ok(()),
         Some(why) => Err(Failure::refused(format!("cannot go on: {why}; nothing was overwritten"))
@@ -105,6 +111,34 @@ pub(crate) fn doubt(
                 .into(),
         ),
     })
+}
+
+/// Why the record cannot be believed where only a backup speaks for it.
+///
+/// # Errors
+///
+/// Members that cannot be read.
+pub(crate) fn disbelief(
+    mover: &mut Mover,
+    (assembly, members): (&Assembly, &Members),
+    files: &[Device],
+) -> Result<Option<String>, Failure> {
+    let found = unvouched(mover, members, assembly, files).map_err(|error| unknown(&error))?;
+    let why = |unvouched| {
+        match unvouched {
+        Unvouched::Passed => "what the backup holds was moved, or stands nowhere, and nothing else tells whether the \
+                              driver went on behind the record"
+            .to_owned(),
+        Unvouched::Ahead(position) => format!("the backup says that the reshape has come to {position}"),
+        Unvouched::LooksMoved => "what lies behind all that the backup holds goes together better as if it had been \
+                                  moved: the driver may have run ahead of the backup"
+            .to_owned(),
+        Unvouched::Contradicts => {
+            "the backup holds something else than what waits on the members: it may be an older one".to_owned()
+        }
+    }
+    };
+    Ok(found.map(why))
 }
 
 /// Whether the content is spread over more members than before, or fewer.
