@@ -184,6 +184,8 @@ pub(crate) enum SavedSeen {
     Neither,
     /// It is uniform, or cannot be compared.
     Unknown,
+    /// It is uniform, and stands at neither.
+    Blank,
 }
 
 /// All that was seen.
@@ -203,6 +205,8 @@ pub(crate) struct Evidence {
     pub(crate) saved: u64,
     /// Which backup, which units, what was seen.
     compared: Vec<(usize, Range<u64>, SavedSeen)>,
+    /// Of these, and of uniform ones, those that stand at neither place.
+    nowhere: Vec<(usize, Range<u64>)>,
 }
 
 impl Evidence {
@@ -301,10 +305,13 @@ impl Evidence {
                 SavedSeen::Moved => self.costs.passed(born),
                 SavedSeen::Waiting if dies.start < born.start => self.costs.not_passed(dies),
                 SavedSeen::Waiting => self.costs.not_passed(born),
-                SavedSeen::Both | SavedSeen::Neither | SavedSeen::Unknown => {}
+                SavedSeen::Both | SavedSeen::Neither | SavedSeen::Unknown | SavedSeen::Blank => {}
             }
         }
-        if seen == SavedSeen::Unknown {
+        if matches!(seen, SavedSeen::Neither | SavedSeen::Blank) {
+            self.nowhere.push((backup, units.clone()));
+        }
+        if matches!(seen, SavedSeen::Unknown | SavedSeen::Blank) {
             return;
         }
         match self.compared.last_mut() {
@@ -340,7 +347,13 @@ impl Evidence {
 
     /// Whether nothing can be told of what a backup holds: it stays where it is, or is uniform.
     pub(crate) fn is_mute(&self, backup: usize) -> bool {
-        self.compared.iter().all(|(index, ..)| *index != backup)
+        let of_it = self.compared.iter().filter(|(index, ..)| *index == backup);
+        of_it.into_iter().all(|(_, _, seen)| *seen == SavedSeen::Both)
+    }
+
+    /// What backups hold and stands at neither place: which backup, and units.
+    pub(crate) fn nowhere(&self) -> &[(usize, Range<u64>)] {
+        &self.nowhere
     }
 
     /// Of the units that a backup has: how many stand on the members, and how many of those for
@@ -356,7 +369,7 @@ impl Evidence {
                     let counted = units.clone().filter(|unit| counts(*unit)).count();
                     differs += u64::try_from(counted).unwrap_or(0);
                 }
-                SavedSeen::Unknown => {}
+                SavedSeen::Unknown | SavedSeen::Blank => {}
             }
         }
         (agrees, differs)

@@ -245,7 +245,10 @@ fn judge_places(unit: &[&[u8]]) -> UnitSeen {
 
 fn judge_saved(unit: &[&[u8]]) -> SavedSeen {
     match unit {
-        [_, _, saved] if is_uniform(saved) => SavedSeen::Unknown,
+        [old, new, saved] if is_uniform(saved) => {
+            let is_there = old == saved || new == saved;
+            if is_there { SavedSeen::Unknown } else { SavedSeen::Blank }
+        }
         [old, new, saved] if new == saved && old != saved => SavedSeen::Moved,
         [old, new, saved] if old == saved && new != saved => SavedSeen::Waiting,
         [old, new, saved] if old == saved && new == saved => SavedSeen::Both,
@@ -540,9 +543,6 @@ impl<'a> Look<'a> {
         moved: &mut dyn FnMut(u64) -> bool,
     ) -> Result<(), ArrayError> {
         let (unit, length) = (units.start, units.end - units.start);
-        if self.walk.stays(unit) {
-            return Ok(());
-        }
         let places = self.place(self.old, unit, length).zip(self.place(self.new, unit, length));
         let Some((old, new)) = places else { return Ok(()) };
         let saved = Extent::new(&backup.device, at, length * UNIT * SECTOR_SIZE);

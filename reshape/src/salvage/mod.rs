@@ -14,6 +14,7 @@
 //! | `zone` | around the front: which block of which member is new |
 //! | `content` | the content as it was found, to be read |
 //! | `saved` | backups, and whether they may be believed |
+//! | `strange` | what a backup holds that nothing on the members explains |
 //! | `reach` | pure: what too few members leave out |
 //! | `put` | the superblocks, put right |
 //! | `mend` | members that are torn against each other, put right |
@@ -38,6 +39,7 @@ mod overrun;
 mod put;
 mod reach;
 mod saved;
+mod strange;
 #[cfg(test)]
 mod tests;
 mod vouch;
@@ -261,6 +263,9 @@ pub fn find(
         let looks = |from| neighbours::looks_moved(mover, &walk, (&old, &new), from);
         located.unproven = behind.is_some_and(looks).then(|| everything(&walk));
     }
+    let views = (&old, &new);
+    let strange = strange::strange(mover, seen, views, (&judged, &usable), decision.resume);
+    located.unproven = located.unproven.or(strange);
     located.turned = turned(&walk, &decision, (&judged, &backups));
     Ok(conclude(&walk, reshape, claims, (&evidence, &decision), backups, located))
 }
@@ -276,6 +281,8 @@ pub enum Unvouched {
     LooksMoved,
     /// It holds something else than what waits on the members.
     Contradicts,
+    /// Some of what it holds stands nowhere, for no reason: it is damaged, or an older one. In these sections.
+    Strange(Range),
 }
 
 /// Whether the backups among `files` and on the members vouch for the record, where nothing else does; `None`: they
@@ -293,12 +300,23 @@ pub fn unvouched(
 ) -> Result<Option<Unvouched>, SalvageError> {
     let Readings { reshape, old, new, walk } = Readings::open(members, assembly)?;
     let (judged, mut notes) = saved::gather(mover, members, assembly, files);
-    if !walk.is_mute() || saved::is_ours(&judged, &notes) {
+    if judged.iter().all(|backup| backup.header.ours.is_some())
+        || saved::is_ours(&judged, &notes)
+        || walk.common_shift() != Some(0)
+    {
         return Ok(None);
     }
     let evidence = Look::new(mover, &walk, &old, &new).at_backups(&judged)?;
     let seen = (&evidence, &walk);
     let usable = saved::usable(&evidence, &walk, &judged, reshape.position, &mut notes);
+    let views = (&old, &new);
+    let strange = strange::strange(mover, seen, views, (&judged, &judged), reshape.position);
+    if let Some(range) = strange {
+        return Ok(Some(Unvouched::Strange(range)));
+    }
+    if !walk.is_mute() {
+        return Ok(None);
+    }
     if notes.iter().any(|note| note.judged == Judged::Contradicts) {
         return Ok(Some(Unvouched::Contradicts));
     }

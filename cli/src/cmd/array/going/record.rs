@@ -24,7 +24,7 @@ pub(crate) const TURNED: &str = "mdadm turned this reshape around in place, and 
 
 /// Refuses to go on from a position that what stands on the members contradicts.
 pub(super) fn check(going: &mut Going, how: &MovingArgs, screen: Screen) -> Result<(), Failure> {
-    if how.force || going.ongoing.parity_tells() {
+    if how.force {
         return Ok(());
     }
     if going.ongoing.is_turned_by_others(&going.verdicts) {
@@ -36,13 +36,16 @@ pub(super) fn check(going: &mut Going, how: &MovingArgs, screen: Screen) -> Resu
     }
     let (assembly, members) = (&going.ongoing.assembly, &going.ongoing.members);
     let files: Vec<_> = going.file.iter().cloned().collect();
-    let told = (how.progress, screen);
     if let Some(why) = disbelief(&mut going.mover, (assembly, members), &files)? {
         return Err(Failure::refused(format!("cannot go on: {why}; nothing was overwritten")).hint(
             "reshape salvage --to FILE saves what there is, to be looked at, and tells what cannot be told; --force \
              goes on from the record",
         ));
     }
+    if going.ongoing.parity_tells() {
+        return Ok(());
+    }
+    let told = (how.progress, screen);
     match doubt(&mut going.mover, (assembly, members), &files, told)? {
         None => Ok(()),
         Some(why) => Err(Failure::refused(format!("cannot go on: {why}; nothing was overwritten"))
@@ -133,6 +136,12 @@ pub(crate) fn disbelief(
         Unvouched::LooksMoved => "what lies behind all that the backup holds goes together better as if it had been \
                                   moved: the driver may have run ahead of the backup"
             .to_owned(),
+        Unvouched::Strange(range) => format!(
+            "the backup is damaged, or an older one: of its sectors {} to {} some are neither at their old place nor \
+             at their new one, and nothing explains that",
+            range.start.get(),
+            range.end() - 1
+        ),
         Unvouched::Contradicts => {
             "the backup holds something else than what waits on the members: it may be an older one".to_owned()
         }
