@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use kcopy::backend::{self, Backend, BackendChoice, BackendOptions};
 use kcopy::engine::Config;
@@ -177,6 +178,18 @@ impl Mover {
         self.client.submit(job, move |outcome| lock(&done).push_back(Done { tag, outcome }))?;
         self.in_flight += 1;
         Ok(())
+    }
+
+    /// Has the devices begin with what was submitted, and waits for nothing.
+    ///
+    /// What jobs compute is computed here: whoever has something to read and something to compute calls this in
+    /// between, so that the disks are not idle meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The backend broke; the jobs in flight come out, failed, of [`Mover::next`].
+    pub fn issue(&mut self) -> Result<(), MoveError> {
+        self.client.turn(Some(Duration::ZERO)).map_err(MoveError::Broken)
     }
 
     /// The next job that ended, in any order; `None` if none is in flight.

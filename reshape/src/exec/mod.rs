@@ -546,10 +546,13 @@ impl<'a> Executor<'a> {
                     return Ok(());
                 }
                 self.writing.insert(id, jobs.len());
+                // The disks read what comes next while this is computed, and write it while the next one is.
+                self.mover.issue()?;
                 // Whoever fails leaves; all others have to get everything.
-                return jobs.into_iter().try_for_each(|(job, slots)| {
+                jobs.into_iter().try_for_each(|(job, slots)| {
                     self.submit(action, job.on_error(OnError::Detach), slots)
-                });
+                })?;
+                return Ok(self.mover.issue()?);
             }
             Action::Save(id, section) => {
                 let window = self.windows.get(&id).cloned().ok_or(ArrayError::Inconsistent)?;

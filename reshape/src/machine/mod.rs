@@ -327,8 +327,8 @@ impl Machine {
         }
         self.poll_recorder()
             .or_else(|| self.poll_keeper())
-            .or_else(|| self.poll_write())
             .or_else(|| self.poll_read())
+            .or_else(|| self.poll_write())
             .or_else(|| self.poll_idle())
             .or_else(|| self.settle())
     }
