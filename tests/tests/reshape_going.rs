@@ -279,6 +279,17 @@ fn a_growth_whose_new_disks_are_gone_at_once_is_taken_back() {
     expect_content(dir.path(), &old, &bytes);
 }
 
+/// Nothing was recorded as moved, and superblocks 0.90 cannot turn it around. What its backup holds was put back
+/// before it was refused.
+#[test]
+fn revert_that_is_refused_puts_back_no_backup() {
+    let members = Members::amid("b5-chunk-64to128-v090.early");
+    let before = members.state();
+    let done = members.reshape("revert ALL --yes --backup-file backup").expect_code(2);
+    assert!(done.stderr.contains("cannot record that a reshape"), "{}", done.stderr);
+    assert_eq!(members.state(), before, "something was written");
+}
+
 /// Records the growth of an array onto disks, and moves nothing.
 fn begin_only(dir: &Path, old: &[&str], new: &[&str]) {
     for disk in new {

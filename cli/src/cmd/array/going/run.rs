@@ -79,7 +79,9 @@ pub(crate) fn revert(args: &RevertArgs, screen: Screen) -> Result<Exit, Failure>
     // Also what a backup holds is put back only if it can turn.
     let turns = going.ongoing.expect_enough().and_then(|()| going.ongoing.check_revert());
     let turns = turns.and_then(|()| going.ongoing.computed_before_turning());
-    if going.ongoing.is_at_its_start() && !matches!(turns, Ok(0)) {
+    // What a backup holds would be put back first, as moved: then nothing is left to be taken back.
+    let is_saved = going.verdicts.iter().any(|found| found.verdict.is_ok());
+    if going.ongoing.is_at_its_start() && !is_saved && !matches!(turns, Ok(0)) {
         return take_back(going, args, screen);
     }
     turns.map_err(|error| refused(&error))?;
