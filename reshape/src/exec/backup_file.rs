@@ -4,6 +4,10 @@
 //!  a file      [header, 4 KiB][section 1 ....][section 2 ....]
 //!  a spare     ... [header, 4 KiB][section 1 ....][header again]   the end of what the array uses of it
 //! ```
+//!
+//! mdadm goes on with a reshape in its critical section only if a section of the backup ends at the recorded position
+//! or goes on from there. So what comes first is saved before the reshape is recorded ([`save_first`]), and whoever
+//! goes on leaves what the file holds as it is until the next section is saved ([`BackupFile::beside`]).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,16 +16,18 @@ use kcopy::{
     Device, Errno, Extent, Job, OnError, PieceBuffers, Priority, Sector, Sectors, Transform,
 };
 
-use super::window::Window;
-use super::{ExecError, FailedMember};
-use crate::array::{ArrayError, Range};
-use crate::machine::{Section, Sections, Span};
+use super::window::{Window, bytes_of};
+use super::{ExecError, FailedMember, Restripe};
+use crate::array::{Array, ArrayError, Range};
+use crate::machine::{Machine, Section, Sections, Span};
 use crate::metadata::{BackupHeader, OurFacts, Section as HeaderSection, Timestamp};
 use crate::mover::{MoveError, Mover, Supply, check_written};
 use crate::units::ArraySector;
 
 /// Sectors of a header's room.
 const HEADER: u64 = 8;
+/// Where the data begins in a file that mdadm is not to take: it looks for a copy of the header right before it.
+const UNLIKE_MDADM: u64 = 2 * HEADER;
 
 /// Bytes of zeros in one job, and how many jobs are on their way while a new file is written.
 const ZEROS: u64 = 512 << 10;
@@ -44,11 +50,17 @@ pub struct BackupFile {
     uuid: [u8; 16],
     /// Sectors of a section.
     section: u64,
+    /// Sectors from the first place for one to the second.
+    unit: u64,
     /// How many there are.
     sections: u64,
     claimed: Sections,
+    /// When that was written.
+    mtime: Timestamp,
+    /// The second section lies where the first one has to be, which is still in use.
+    swapped: bool,
     sequence: u64,
-    /// crc32c of what each section holds.
+    /// crc32c of what each section holds, by their places.
     crcs: [u32; 2],
 }
 
@@ -69,6 +81,24 @@ impl Transform for Save {
 }
 
 impl BackupFile {
+    /// Makes room for two sections in `device`, a new file, for a reshape that begins.
+    ///
+    /// # Errors
+    ///
+    /// No space, or a failed write.
+    pub(super) fn first(
+        mover: &mut Mover,
+        (device, restripe): (Device, &Restripe),
+        uuid: [u8; 16],
+        section: Sectors,
+        now: Timestamp,
+    ) -> Result<Self, MoveError> {
+        match restripe.is_misread() {
+            true => Self::create_for_ours(mover, device, uuid, section, now),
+            false => Self::create(mover, device, uuid, section, now),
+        }
+    }
+
     /// Makes room for two sections of `section` sectors in `device`, a new file, all of it allocated
     /// and durable: a full file system is found out here and not in the middle.
     ///
@@ -82,16 +112,77 @@ impl BackupFile {
         section: Sectors,
         now: Timestamp,
     ) -> Result<Self, MoveError> {
-        let bytes = (HEADER + 2 * section.get()) * kcopy::SECTOR_SIZE;
-        let path = || device.path().to_owned();
-        device.extend(bytes).map_err(|error| MoveError::Extend { path: path(), error })?;
-        let at = HEADER * kcopy::SECTOR_SIZE;
-        let sections = Extent::new(&device, at, bytes - at);
+        Self::create_at(mover, (device, HEADER), (uuid, section), now)
+    }
+
+    /// The same for a reshape that mdadm would put back wrongly: it takes no such backup.
+    ///
+    /// # Errors
+    ///
+    /// No space, or a failed write.
+    pub fn create_for_ours(
+        mover: &mut Mover,
+        device: Device,
+        uuid: [u8; 16],
+        section: Sectors,
+        now: Timestamp,
+    ) -> Result<Self, MoveError> {
+        Self::create_at(mover, (device, UNLIKE_MDADM), (uuid, section), now)
+    }
+
+    fn create_at(
+        mover: &mut Mover,
+        (device, data_at): (Device, u64),
+        (uuid, section): ([u8; 16], Sectors),
+        now: Timestamp,
+    ) -> Result<Self, MoveError> {
+        let sections = extend(&device, data_at, data_at + 2 * section.get())?;
         // The header first: a file that was in use before has one at any moment, which says that nothing is
         // saved in it.
         let keeps = vec![Keep { device, headers: vec![0] }];
-        let made = Self::new(mover, (keeps, Sector::new(HEADER)), (uuid, section), now)?;
+        let made = Self::new(mover, (keeps, Sector::new(data_at)), (uuid, section), now)?;
         made.allocate(mover, &sections)?;
+        Ok(made)
+    }
+
+    /// The same in a file that `held` is the header of: it stays, and what it claims, until the first section is
+    /// saved, beside that.
+    ///
+    /// # Errors
+    ///
+    /// No space, or a failed write.
+    pub fn beside(
+        mover: &mut Mover,
+        device: Device,
+        held: &BackupHeader,
+        section: Sectors,
+    ) -> Result<Self, MoveError> {
+        let places = held.places();
+        let begin = places.iter().map(|place| place.start).min().unwrap_or(u64::MAX);
+        let end = places.iter().map(|place| place.end).max().unwrap_or(0);
+        let swapped = begin < HEADER + section.get();
+        // Sections are written directly, so they begin where pages do.
+        let behind = end.saturating_sub(HEADER).next_multiple_of(HEADER);
+        let unit = if swapped { behind.max(section.get()) } else { section.get() };
+        let place = if swapped { HEADER + unit } else { HEADER };
+        let room = extend(&device, place, place + section.get())?;
+        if !swapped {
+            extend(&device, HEADER, HEADER + 2 * section.get())?;
+        }
+        let made = Self {
+            keeps: vec![Keep { device, headers: vec![0] }],
+            data_at: Sector::new(HEADER),
+            uuid: held.set_uuid,
+            section: section.get(),
+            unit,
+            sections: 2,
+            claimed: Sections::default(),
+            mtime: held.mtime,
+            swapped,
+            sequence: held.ours.map_or(0, |ours| ours.sequence),
+            crcs: [0; 2],
+        };
+        made.allocate(mover, &room)?;
         Ok(made)
     }
 
@@ -155,8 +246,19 @@ impl BackupFile {
         now: Timestamp,
     ) -> Result<Self, MoveError> {
         let (claimed, section) = (Sections::default(), section.get());
-        let (sequence, crcs, sections) = (0, [0; 2], 2);
-        let mut made = Self { keeps, data_at, uuid, section, sections, claimed, sequence, crcs };
+        let mut made = Self {
+            keeps,
+            data_at,
+            uuid,
+            section,
+            unit: section,
+            sections: 2,
+            claimed,
+            mtime: now,
+            swapped: false,
+            sequence: 0,
+            crcs: [0; 2],
+        };
         // An empty header is a statement: nothing was overwritten yet.
         let job = made.write_header(claimed, now).flush();
         let devices: Vec<Device> = made.devices().cloned().collect();
@@ -208,6 +310,16 @@ impl BackupFile {
         content: &[u8],
         now: Timestamp,
     ) -> Result<(), MoveError> {
+        self.keep_as(mover, (range, content), Saved::Any, now)
+    }
+
+    fn keep_as(
+        &mut self,
+        mover: &mut Mover,
+        (range, content): (Range, &[u8]),
+        saved: Saved,
+        now: Timestamp,
+    ) -> Result<(), MoveError> {
         let span = Span { start: range.start, sectors: range.sectors.get() };
         let window = Arc::new(Window::new(span)?);
         window.put(span.start, content);
@@ -215,16 +327,17 @@ impl BackupFile {
         let devices: Vec<&Device> = devices.iter().collect();
         let data = self.save(Section::First, &window).flush();
         check_written(&mover.run(data)?, &devices)?;
-        let header = self.write_header(Sections { first: Some(span), second: None }, now);
+        let sections = Sections { first: Some(span), second: None };
+        let header = self.header_job((sections, saved), now);
         check_written(&mover.run(header.flush())?, &devices)
     }
 
     /// The job that writes a window to a section.
     pub(super) fn save(&mut self, section: Section, window: &Arc<Window>) -> Job {
-        let second = section == Section::Second;
+        let second = (section == Section::Second) != self.swapped;
         assert!(!second || self.sections > 1, "a section that the backup does not have");
         self.crcs[usize::from(second)] = window.with_bytes(crc32c::crc32c);
-        let at = self.data_at.get() + if second { self.section } else { 0 };
+        let at = self.data_at.get() + if second { self.unit } else { 0 };
         let bytes = window.span().sectors * kcopy::SECTOR_SIZE;
         let job = Job::stripe(1, Arc::new(Save(Arc::clone(window)))).on_error(OnError::Detach);
         self.keeps.iter().fold(job, |job, keep| {
@@ -234,9 +347,17 @@ impl BackupFile {
 
     /// The job that writes the headers; to be flushed.
     pub(super) fn write_header(&mut self, sections: Sections, now: Timestamp) -> Job {
+        self.header_job((sections, Saved::Any), now)
+    }
+
+    fn header_job(&mut self, (sections, saved): (Sections, Saved), now: Timestamp) -> Job {
         self.sequence += 1;
+        // On a spare there are two, and mdadm takes none while they differ in what they say.
+        if self.claimed != sections || self.mtime > now {
+            self.mtime = Timestamp::from_seconds(now.seconds);
+        }
         self.claimed = sections;
-        let bytes = self.header(sections, now).to_bytes();
+        let bytes = self.header(sections, saved).to_bytes();
         let len = u64::try_from(bytes.len()).unwrap_or(0);
         let mut job = Job::stripe(1, Arc::new(Supply::new(bytes)));
         job = job.priority(Priority::High).on_error(OnError::Detach);
@@ -248,7 +369,9 @@ impl BackupFile {
         job
     }
 
-    fn header(&self, sections: Sections, now: Timestamp) -> BackupHeader {
+    fn header(&self, sections: Sections, saved: Saved) -> BackupHeader {
+        let Sections { first, second } = sections;
+        let (first, second) = if self.swapped { (second, first) } else { (first, second) };
         let section = |span: Option<Span>| match span {
             Some(span) => {
                 HeaderSection { array_start: span.start, length: Sectors::new(span.sectors) }
@@ -257,18 +380,65 @@ impl BackupFile {
         };
         BackupHeader {
             set_uuid: self.uuid,
-            mtime: Timestamp::from_seconds(now.seconds),
+            mtime: self.mtime,
             data_at: self.data_at,
-            first: section(sections.first),
-            unit: Sectors::new(self.section),
-            second: Some(section(sections.second)),
+            first: section(first),
+            unit: Sectors::new(self.unit),
+            second: Some(section(second)),
             ours: Some(OurFacts {
                 sequence: self.sequence,
                 data_crc: self.crcs[0],
                 data_crc2: self.crcs[1],
+                unmoved: saved == Saved::BeforeRecord,
             }),
         }
     }
+}
+
+/// When a section was saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Saved {
+    /// Before the reshape was recorded.
+    BeforeRecord,
+    /// At any time.
+    Any,
+}
+
+/// Makes a file long enough; the part of it from sector `from` on.
+fn extend(device: &Device, from: u64, end: u64) -> Result<Extent, MoveError> {
+    let [from, end] = [from, end].map(|sector| sector * kcopy::SECTOR_SIZE);
+    let path = || device.path().to_owned();
+    device.extend(end).map_err(|error| MoveError::Extend { path: path(), error })?;
+    Ok(Extent::new(device, from, end - from))
+}
+
+/// Saves what a reshape of `array` by `restripe` overwrites first, before it is recorded: there is no moment at which
+/// mdadm would miss it. `window` and `memory` are those of the run to come ([`Options`](super::Options)).
+///
+/// # Errors
+///
+/// Content that cannot be read, a failed write.
+pub fn save_first(
+    mover: &mut Mover,
+    (array, restripe): (&Array, &Restripe),
+    backup: &mut BackupFile,
+    (window, memory): (Option<Sectors>, Option<Sectors>),
+    now: Timestamp,
+) -> Result<(), ExecError> {
+    let limits = restripe.limits(Some(backup.section()), window, memory)?;
+    let start = restripe.track.position(0);
+    let machine = Machine::new(restripe.track, limits, start, Sections::default())?;
+    let Some(span) = machine.first_saved() else { return Ok(()) };
+    // Behind the old array there is nothing to keep.
+    let there = array.sectors().get().saturating_sub(span.start.get()).min(span.sectors);
+    let (mut content, report) = array.read(mover, Range::new(span.start.get(), there))?;
+    if let Some(range) = report.unreadable.first() {
+        return Err(ExecError::Unreadable { range: *range });
+    }
+    content.resize(bytes_of(span.sectors), 0);
+    let range = Range { start: span.start, sectors: Sectors::new(span.sectors) };
+    backup.keep_as(mover, (range, &content), Saved::BeforeRecord, now)?;
+    Ok(())
 }
 
 /// Fills with zeros.

@@ -4,7 +4,7 @@ use std::ops::Range as Distances;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kcopy::Device;
+use kcopy::{Device, Sector, Sectors};
 
 use super::backup_file::BackupFile;
 use super::holes::Holes;
@@ -21,7 +21,7 @@ use crate::metadata::{
     BackupHeader, Direction, DoesNotFit, Reshape, Role, Section, Superblock, Timestamp, backup,
     backup_on_spare,
 };
-use crate::mover::Mover;
+use crate::mover::{MoveError, Mover};
 use crate::units::{ArraySector, Slot};
 
 /// Array sectors of old stripes that are looked at in one go.
@@ -259,6 +259,66 @@ impl Ongoing {
         verdicts
     }
 
+    /// Makes room in `file` for the backup, two sections of `section` sectors. What it holds of this reshape where that
+    /// stands is left as it is until something newer is saved, so that mdadm can go on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// No space, or a failed write.
+    pub fn backup_file(
+        &self,
+        mover: &mut Mover,
+        file: Device,
+        section: Sectors,
+        now: Timestamp,
+    ) -> Result<BackupFile, MoveError> {
+        let uuid = self.assembly.uuid_on_disk;
+        if self.restripe.is_misread() {
+            return BackupFile::create_for_ours(mover, file, uuid, section, now);
+        }
+        match self.held_here(mover, &file) {
+            Some(held) => BackupFile::beside(mover, file, &held, section),
+            None => BackupFile::create(mover, file, uuid, section, now),
+        }
+    }
+
+    /// The same for a reshape that is about to turn around.
+    ///
+    /// # Errors
+    ///
+    /// Geometries that cannot be turned around, no space, or a failed write.
+    pub fn backup_file_to_turn(
+        &self,
+        mover: &mut Mover,
+        file: Device,
+        section: Sectors,
+        now: Timestamp,
+    ) -> Result<BackupFile, ExecError> {
+        let uuid = self.assembly.uuid_on_disk;
+        let made = match self.way_back()?.is_misread() {
+            true => BackupFile::create_for_ours(mover, file, uuid, section, now),
+            false => self.backup_file(mover, file, section, now),
+        };
+        Ok(made?)
+    }
+
+    /// The header of a backup of this reshape, if something that it claims ends where the reshape stands, or goes on
+    /// from there.
+    fn held_here(&self, mover: &mut Mover, file: &Device) -> Option<BackupHeader> {
+        let held = backup(&DeviceReader::new(mover, file), Sector::new(0)).ok()?;
+        let judged = Backup::judge(mover, file, held, &self.assembly, Age::Checked);
+        if !matches!(judged, Ok(_) | Err(NoBackup::NotNeeded { .. })) {
+            return None;
+        }
+        let from = self.restripe.track.distance(self.position())?;
+        let is_here = |section: &Section| {
+            let stretch = self.restripe.track.stretch(section.array_start, section.length.get());
+            section.length > Sectors::ZERO && stretch.start <= from && from <= stretch.end
+        };
+        let mut sections = [Some(held.first), held.second].into_iter().flatten();
+        sections.any(|section| is_here(&section)).then_some(held)
+    }
+
     /// Makes the backup anew on the members that the reshape adds, if it began with one of ours there: whoever goes on
     /// needs no file where the one who began needed none.
     ///
@@ -384,6 +444,9 @@ impl Ongoing {
         let mut restored = false;
         for found in verdicts {
             let Ok(backup) = &found.verdict else { continue };
+            if self.expect_enough().is_err() && self.is_unmoved(backup) {
+                continue;
+            }
             if !self.continues(backup) {
                 if restored || self.is_saved_ahead(backup) {
                     continue;
@@ -438,6 +501,11 @@ impl Ongoing {
         backup.sections.iter().any(|(section, _)| {
             track.stretch(section.array_start, section.length.get()).contains(&from)
         })
+    }
+
+    /// Whether `backup` was saved before the reshape was recorded, and nothing was moved since.
+    fn is_unmoved(&self, backup: &Backup) -> bool {
+        self.is_at_its_start() && backup.header.ours.is_some_and(|ours| ours.unmoved)
     }
 
     /// Whether `backup` holds what is critical further on, saved before the reshape came there: nothing of it
@@ -548,7 +616,7 @@ impl Ongoing {
     /// # Errors
     ///
     /// Geometries that cannot be turned around.
-    pub fn way_back_section(&self) -> Result<Option<kcopy::Sectors>, ExecError> {
+    pub fn way_back_section(&self) -> Result<Option<Sectors>, ExecError> {
         Ok(self.way_back()?.section())
     }
 
@@ -744,6 +812,9 @@ fn says_nothing_is_saved(found: &BackupVerdict, witness: Witness) -> bool {
     match &found.verdict {
         Err(NoBackup::NotNeeded { ours, .. }) => *ours && witness.contradicting == 0,
         Err(error) => is_absent(error) && witness.mostly_holds(),
-        Ok(_) => false,
+        // Before the reshape was recorded; who has members to go on with puts it back.
+        Ok(backup) => {
+            backup.header.ours.is_some_and(|ours| ours.unmoved) && witness.contradicting == 0
+        }
     }
 }

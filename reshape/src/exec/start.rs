@@ -125,13 +125,24 @@ impl Restripe {
         if self.track.critical().is_empty() {
             return None;
         }
-        let unit = self.whole_stripes();
+        let (unit, critical) = (self.whole_stripes(), self.critical_section());
+        // One section for all of it: mdadm is never asked to go on in its midst.
+        if self.track.critical() != (0..self.track.total) && critical.get() <= sectors(SAVED_MEMORY)
+        {
+            return Some(critical);
+        }
         let share = sectors(SAVED_MEMORY) / SAVED_AT_ONCE;
         let used = machine::longest_saved(share, sectors(SAVED_MEMORY), self.track.total);
         // However little there is: while one section is written, the next is saved.
         let several = (self.track.total / 4).max(unit);
-        let length = used.min(several).min(self.critical_section().get());
+        let length = used.min(several).min(critical.get());
         Some(Sectors::new((length / unit * unit).max(unit)))
+    }
+
+    /// Whether mdadm would put back wrongly what a backup holds: on the way down. Where the array shrinks it lays it out
+    /// as wide as before, where the size stays it records the wrong end of it (seen with 4.2).
+    pub(super) fn is_misread(&self) -> bool {
+        self.track.direction == Direction::Backwards && self.shifts.iter().all(|shift| *shift == 0)
     }
 
     /// A window that need not be saved: short, so that reading and writing overlap.

@@ -71,8 +71,9 @@ struct Job {
 #[derive(Clone, Debug)]
 pub(super) struct Keeper {
     held: [Option<Held>; 2],
-    /// The sections that the durable header claims to hold something, needed or not.
-    claimed: [bool; 2],
+    /// What each section holds by the durable header, needed or not. Only what is intact is claimed: a claim ends,
+    /// durably, before its section is written.
+    claimed: [Option<Span>; 2],
     next: Section,
     step: Step,
     /// A window waits for a section that a checkpoint will free.
@@ -91,9 +92,9 @@ impl Keeper {
 impl Keeper {
     /// `saved`: what the header on the backup says now.
     pub(super) fn new(saved: Sections) -> Self {
-        // What an earlier run saved lies behind the recorded position or was restored and recorded
-        // before this machine began: not needed, but the header still claims it.
-        let claimed = [saved.first.is_some(), saved.second.is_some()];
+        // What was saved before this machine began is not needed, or is what comes first: then the window that is
+        // read finds it saved.
+        let claimed = [saved.first, saved.second];
         Self { held: [None, None], claimed, next: Section::First, step: Step::Idle, full: false }
     }
 
@@ -129,14 +130,15 @@ impl Keeper {
         self.full = false;
     }
 
-    /// Begins to save a window, if its section is free.
+    /// Begins to save a window, if its section is free and everything before the window is `recorded` or saved: what
+    /// a header claims goes on from a recorded position, for whoever puts it back.
     pub(super) fn save(
         &mut self,
         window: WindowId,
-        range: Range<u64>,
+        (range, recorded): (Range<u64>, u64),
         span: Span,
     ) -> Option<Action> {
-        if self.is_busy() {
+        if self.is_busy() || range.start > self.saved_to(recorded) {
             return None;
         }
         let section = self.next;
@@ -146,11 +148,16 @@ impl Keeper {
         }
         let job = Job { window, section, held: Held { range, span } };
         self.next = section.other();
-        if self.claimed[section.index()] {
-            self.step = Step::Clearing(job);
-            return Some(Action::WriteHeader(self.header(None)));
-        }
-        self.step = Step::Cleared(job);
+        self.step = match self.claimed[section.index()] {
+            None => Step::Cleared(job),
+            // It was saved before the reshape was recorded.
+            Some(claimed) if claimed == span => Step::Flushed(job),
+            Some(_) => {
+                let header = self.header(section, None);
+                self.step = Step::Clearing(job);
+                return Some(Action::WriteHeader(header));
+            }
+        };
         self.poll()
     }
 
@@ -158,7 +165,8 @@ impl Keeper {
         match std::mem::replace(&mut self.step, Step::Idle) {
             Step::Cleared(job) => {
                 assert!(self.held[job.section.index()].is_none(), "a section still in use");
-                assert!(!self.claimed[job.section.index()], "the header claims the section");
+                let claimed = self.claimed[job.section.index()];
+                assert!(claimed.is_none(), "the header claims the section");
                 let action = Action::Save(job.window, job.section);
                 self.step = Step::Saving(job);
                 Some(action)
@@ -168,9 +176,7 @@ impl Keeper {
                 Some(Action::FlushBackup)
             }
             Step::Flushed(job) => {
-                let header = self.header(Some(&job));
-                let other = job.section.other().index();
-                self.claimed[other] &= self.held[other].is_some();
+                let header = self.header(job.section, Some(job.held.span));
                 self.step = Step::Confirming(job);
                 Some(Action::WriteHeader(header))
             }
@@ -189,13 +195,13 @@ impl Keeper {
     pub(super) fn handle(&mut self, event: Event) -> Option<WindowId> {
         self.step = match (std::mem::replace(&mut self.step, Step::Idle), event) {
             (Step::Clearing(job), Event::HeaderWritten) => {
-                self.claimed[job.section.index()] = false;
+                self.claimed[job.section.index()] = None;
                 Step::Cleared(job)
             }
             (Step::Saving(job), Event::Saved) => Step::Saved(job),
             (Step::Flushing(job), Event::BackupFlushed) => Step::Flushed(job),
             (Step::Confirming(job), Event::HeaderWritten) => {
-                self.claimed[job.section.index()] = true;
+                self.claimed[job.section.index()] = Some(job.held.span);
                 self.held[job.section.index()] = Some(job.held);
                 return Some(job.window).inspect(|_| self.step = Step::Idle);
             }
@@ -204,12 +210,13 @@ impl Keeper {
         None
     }
 
-    /// The header with what is held and `job`'s section.
-    fn header(&self, job: Option<&Job>) -> Sections {
-        let of = |section: Section| match job {
-            Some(job) if job.section == section => Some(job.held.span),
-            _ => self.held[section.index()].as_ref().map(|held| held.span),
-        };
-        Sections { first: of(Section::First), second: of(Section::Second) }
+    /// The header that says of `section` that it holds `span`, and of the other one what it said before: also what is
+    /// not needed any more. A header that claims nothing at all is one that mdadm does not go on with.
+    fn header(&self, section: Section, span: Option<Span>) -> Sections {
+        let [first, second] = self.claimed;
+        match section {
+            Section::First => Sections { first: span, second },
+            Section::Second => Sections { first, second: span },
+        }
     }
 }

@@ -24,7 +24,8 @@
 //! 2. **Record.** A position is recorded only after everything before it was written and flushed.
 //! 3. **Backup.** A section's header becomes valid only after its data was flushed; windows it covers are
 //!    written only after the header is durable; its data is overwritten only after the position is recorded
-//!    behind it and the header says, durably, that the section is empty.
+//!    behind it and the header says, durably, that the section is empty. The other section stays claimed: what
+//!    it holds begins, goes on or ends at the recorded position.
 //! 4. **Order.** Backup sections and windows are in the order of the walk, without gaps.
 //!
 //! They are asserted where actions are made, in release builds, too: a machine that is about to break
@@ -245,7 +246,7 @@ pub struct Machine {
 impl Machine {
     /// A machine at `position`, which every member records.
     ///
-    /// `saved` is what a valid backup holds at that moment, if anything; a fresh start has none.
+    /// `saved` is what a valid backup holds at that moment, if anything: at a fresh start [`Machine::first_saved`].
     ///
     /// # Errors
     ///
@@ -438,12 +439,15 @@ impl Machine {
             || (room / AMPLE >= self.limits.window && moved - self.recorded >= room / 2)
     }
 
-    /// The next window can be written only after a checkpoint.
+    /// The next window can be written, or saved, only after a checkpoint.
     fn is_stuck(&self) -> bool {
         let writing = self.windows.iter().any(|window| window.phase == Phase::Writing);
         let mut waiting = self.windows.iter().filter(|window| window.phase < Phase::Writing);
-        let next = waiting.next().filter(|window| !writing && !window.critical);
-        next.is_some_and(|window| window.range.end > self.track.limit(self.kept()))
+        let next = waiting.next().filter(|_| !writing);
+        next.is_some_and(|window| match window.critical {
+            true => window.phase == Phase::Read && window.range.start > self.kept(),
+            false => window.range.end > self.track.limit(self.kept()),
+        })
     }
 
     /// Nothing is on its way and nothing can be begun: what is written is recorded, so that it goes on.
@@ -473,7 +477,7 @@ impl Machine {
         let range = window.range.clone();
         assert!(range.end - range.start <= length, "a window that no section can hold");
         let span = span(&self.track, &range);
-        let action = self.keeper.save(window.id, range, span)?;
+        let action = self.keeper.save(window.id, (range, self.recorded), span)?;
         window.phase = Phase::Saving;
         Some(action)
     }
@@ -548,6 +552,13 @@ impl Machine {
             }
             Backup::None => None,
         }
+    }
+
+    /// What has to be saved before anything is moved: whoever begins a reshape saves it before that is recorded, so
+    /// that no record is without a backup that can be put back.
+    pub fn first_saved(&self) -> Option<Span> {
+        let (length, critical) = self.next_window()?;
+        critical.then(|| span(&self.track, &(self.ahead..self.ahead + length)))
     }
 
     /// How many of `most` sectors of memory are used by now, a `start`-th part of them from the start.

@@ -159,7 +159,13 @@ fn machines() -> Vec<Machine> {
             for memory in [track.unit, 8 * track.unit] {
                 let limits = Limits { window: 2 * track.unit, memory, backup };
                 let start = track.position(0);
-                machines.extend(Machine::new(track, limits, start, Sections::default()));
+                let Ok(machine) = Machine::new(track, limits, start, Sections::default()) else {
+                    continue;
+                };
+                let first = machine.first_saved().filter(|_| backup != Backup::None);
+                let saved = Sections { first, second: None };
+                machines.extend(Machine::new(track, limits, start, saved));
+                machines.push(machine);
             }
         }
     }

@@ -45,6 +45,12 @@ impl World {
         }
     }
 
+    /// The same where what comes first was saved before the reshape was recorded.
+    fn saved(track: Track, rows: u64, first: Option<Span>) -> Self {
+        let headers = vec![Sections { first, second: None }];
+        Self { headers, sections: [first.map(|span| (span, true)), None], ..Self::new(track, rows) }
+    }
+
     fn rows_of(rows: Rows, span: Span) -> Range<u64> {
         let start = span.start.get();
         let end = start + span.sectors;
@@ -80,6 +86,22 @@ impl World {
                 for sector in 0..self.track.content.min(self.track.total) {
                     self.check_sector(sector, recorded, *header);
                 }
+            }
+        }
+    }
+
+    /// What the header claims begins, goes on or ends where a critical section is recorded, whatever a crash leaves.
+    /// Where one begins, and nothing of it is moved, there may be none.
+    fn check_claims(&self) {
+        let begin = self.track.critical().start;
+        for &recorded in self.recorded.iter().filter(|distance| **distance != begin || begin == 0) {
+            for header in &self.headers {
+                let touches = |span: &Span| {
+                    let stretch = self.track.stretch(span.start, span.sectors);
+                    stretch.start <= recorded && recorded <= stretch.end
+                };
+                let is_told = [header.first, header.second].iter().flatten().any(touches);
+                assert!(is_told || !self.track.is_critical(recorded), "{recorded}: {header:?}");
             }
         }
     }
@@ -175,7 +197,17 @@ fn end(world: &mut World, action: Action, at_begin: &[Row], saving: &[(WindowId,
 }
 
 /// Runs `machine` in a random order until nothing is left to do; returns its last state.
-fn run(machine: &mut Machine, world: &mut World, mut pick: impl FnMut(usize) -> usize) -> State {
+fn run(machine: &mut Machine, world: &mut World, pick: impl FnMut(usize) -> usize) -> State {
+    run_with(machine, world, pick, World::check)
+}
+
+/// The same, and looks at the world in that way.
+fn run_with(
+    machine: &mut Machine,
+    world: &mut World,
+    mut pick: impl FnMut(usize) -> usize,
+    check: fn(&World),
+) -> State {
     let mut under_way: Vec<(Action, Vec<Row>)> = Vec::new();
     let mut spans = Vec::new();
     for _ in 0..100_000 {
@@ -186,7 +218,7 @@ fn run(machine: &mut Machine, world: &mut World, mut pick: impl FnMut(usize) -> 
                 spans.push((id, span));
             }
             begin(world, &action);
-            world.check();
+            check(world);
             under_way.push((action, world.rows.clone()));
         }
         if under_way.is_empty() {
@@ -195,7 +227,7 @@ fn run(machine: &mut Machine, world: &mut World, mut pick: impl FnMut(usize) -> 
         let (action, rows) = under_way.swap_remove(pick(under_way.len()));
         let event = end(world, action, &rows, &spans);
         machine.handle(event);
-        world.check();
+        check(world);
     }
     panic!("the machine does not end: {machine:?}");
 }
@@ -261,6 +293,23 @@ proptest! {
         let mut machine = Machine::new(track, limits, start, Sections::default()).expect("a start");
         prop_assert_eq!(run(&mut machine, &mut world, picker(seed)), State::Finished);
         prop_assert_eq!(&world.recorded, &vec![track.total]);
+    }
+
+    #[test]
+    fn whoever_has_the_backup_can_go_on_at_any_moment_for_all(
+        (track, rows) in any_track(), windows in 1_u64..6, units in 1_u64..4, seed: u64,
+    ) {
+        let limits = limits(&track, windows, units, true);
+        let start = track.position(0);
+        let first = Machine::new(track, limits, start, Sections::default()).expect("a start").first_saved();
+        let saved = Sections { first, second: None };
+        let mut world = World::saved(track, rows, first);
+        let mut machine = Machine::new(track, limits, start, saved).expect("a start");
+        let check = |world: &World| {
+            world.check();
+            world.check_claims();
+        };
+        prop_assert_eq!(run_with(&mut machine, &mut world, picker(seed), check), State::Finished);
     }
 
     #[test]

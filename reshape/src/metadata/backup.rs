@@ -37,6 +37,7 @@ mod at {
     pub(super) const OUR_SEQUENCE: usize = 112;
     pub(super) const OUR_DATA: usize = 120;
     pub(super) const OUR_DATA2: usize = 124;
+    pub(super) const OUR_UNMOVED: usize = 128;
     /// Behind everything that it covers.
     pub(super) const OUR_HEADER: usize = 508;
 }
@@ -59,6 +60,8 @@ pub struct OurFacts {
     pub data_crc: u32,
     /// crc32c of the data of section 2; 0 without one.
     pub data_crc2: u32,
+    /// It was written before the reshape was recorded: as long as it says so nothing was overwritten.
+    pub unmoved: bool,
 }
 
 /// What the header of a backup says.
@@ -145,6 +148,17 @@ impl BackupHeader {
         })
     }
 
+    /// The sectors on the backup's device that sections with content take.
+    #[must_use]
+    pub fn places(&self) -> Vec<std::ops::Range<u64>> {
+        let first = self.data_at.get();
+        let second = first.saturating_add(self.unit.get());
+        let sections = [(Some(self.first), first), (self.second, second)].into_iter();
+        let sections = sections.filter_map(|(section, at)| Some((section?.length.get(), at)));
+        let sections = sections.filter(|(length, _)| *length > 0);
+        sections.map(|(length, at)| at..at.saturating_add(length)).collect()
+    }
+
     /// The 512 bytes of the header, with the checksums that md wants and, if there are any, our
     /// facts.
     #[must_use]
@@ -169,6 +183,7 @@ impl BackupHeader {
             block.put_u64(at::OUR_SEQUENCE, ours.sequence);
             block.put_u32(at::OUR_DATA, ours.data_crc);
             block.put_u32(at::OUR_DATA2, ours.data_crc2);
+            block.put_u32(at::OUR_UNMOVED, ours.unmoved.into());
             block.put_u32(at::OUR_HEADER, our_checksum(&block));
         }
         block.bytes().to_vec()
@@ -194,6 +209,7 @@ fn our_facts(block: &Block<BACKUP_BYTES>) -> Result<Option<OurFacts>, BackupErro
         sequence: block.u64(at::OUR_SEQUENCE),
         data_crc: block.u32(at::OUR_DATA),
         data_crc2: block.u32(at::OUR_DATA2),
+        unmoved: block.u32(at::OUR_UNMOVED) != 0,
     }))
 }
 
@@ -235,7 +251,12 @@ mod tests {
             first: section(1024, 1024),
             unit: Sectors::new(1024),
             second: second.then(|| section(2048, 1024)),
-            ours: ours.then_some(OurFacts { sequence: 9, data_crc: 1, data_crc2: 2 }),
+            ours: ours.then_some(OurFacts {
+                sequence: 9,
+                data_crc: 1,
+                data_crc2: 2,
+                unmoved: second,
+            }),
         }
     }
 

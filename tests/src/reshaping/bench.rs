@@ -4,10 +4,11 @@ use std::fmt;
 
 use kcopy::backend::sim::{DiskId, DiskOptions, SimDisk, SimWorld};
 use kcopy::{Device, Sector, Sectors};
-use reshape::array::{Age, Force, Members, Newcomer, Record, Session};
+use reshape::array::{Age, Array, Force, Members, Newcomer, Record, Session};
 use reshape::assemble::{Assembly, MemberState, Shapes, assemble};
 use reshape::exec::{
     BackupFile, BackupVerdict, Ground, Mutation, Ongoing, Options, Restripe, Trust, Turned, begin,
+    save_first,
 };
 use reshape::machine::State;
 use reshape::metadata::{
@@ -106,7 +107,12 @@ impl Bench {
         (assembly, members): (&Assembly, &Members),
     ) -> Result<(), String> {
         let mut record = Record::new(assembly, &members.candidates, &members.devices);
-        let backup = self.first_backup(world, mover, (assembly, &record))?;
+        let mut backup = self.first_backup(world, mover, (assembly, &record))?;
+        if let Some(backup) = &mut backup {
+            let array = Array::open(assembly, &members.devices, &members.bad).map_err(text)?;
+            let what = (&array, &self.case.restripe());
+            save_first(mover, what, backup, (self.window(), None), now()).map_err(text)?;
+        }
         // A disk that is to be added may be the one that was lost.
         let added = self.added(world, &record);
         begin(mover, &mut record, &self.case.restripe(), &added, now()).map_err(text)?;
@@ -230,8 +236,9 @@ impl Bench {
     }
 
     fn run_on(&self, world: &SimWorld, mover: &mut Mover, ongoing: Ongoing) -> Result<(), String> {
-        let uuid = ongoing.assembly.uuid_on_disk;
-        let make = || self.file_of(world, mover, uuid, ongoing.restripe());
+        let section = self.section(ongoing.restripe());
+        let file = self.file(world);
+        let make = || ongoing.backup_file(mover, file, section, now()).map_err(text);
         let backup = ongoing.needs_backup_file().then(make).transpose()?;
         self.run(mover, ongoing, backup)
     }
@@ -297,10 +304,11 @@ impl Bench {
             return Ok(Turn::Refused(text(error)));
         }
         let ongoing = self.prepared(world, mover, ongoing)?;
-        let uuid = ongoing.assembly.uuid_on_disk;
-        let ahead = ongoing.needs_backup_file();
-        let make = |mover: &mut Mover| self.file_of(world, mover, uuid, ongoing.restripe());
-        let backup = if ahead { Some(make(mover)?) } else { None };
+        let needed =
+            ongoing.needs_backup_file() || ongoing.way_back_needs_backup_file().map_err(text)?;
+        let (file, section) = (self.file(world), self.section(ongoing.restripe()));
+        let make = || ongoing.backup_file_to_turn(mover, file, section, now()).map_err(text);
+        let backup = if needed { Some(make()?) } else { None };
         let (ongoing, turned) =
             ongoing.revert(mover, self.options(backup), now, &mut |_| true).map_err(text)?;
         match turned {

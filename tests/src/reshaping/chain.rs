@@ -7,7 +7,7 @@ use kcopy::backend::sim::{DiskId, DiskOptions, SimWorld};
 use kcopy::{Device, Sector, Sectors};
 use reshape::array::{Array, Force, Members, Newcomer, NoMember, Range, Session};
 use reshape::assemble::{Assembly, Member, MemberState, Shapes, assemble};
-use reshape::exec::{BackupFile, Doubt, Ongoing, Options, Performer, Tools};
+use reshape::exec::{Doubt, Ongoing, Options, Performer, Tools};
 use reshape::geometry::{Geometry, Layout, Level, On, Shape};
 use reshape::machine::State;
 use reshape::metadata::{
@@ -354,9 +354,8 @@ impl Chain {
         if ongoing.expect_enough().is_err() {
             return ongoing.take_back(mover, ground, now()).map(drop).map_err(text);
         }
-        let uuid = ongoing.assembly.uuid_on_disk;
         let section = ongoing.restripe().section().unwrap_or(Sectors::ZERO);
-        let make = || BackupFile::create(mover, file, uuid, section, now()).map_err(text);
+        let make = || ongoing.backup_file(mover, file, section, now()).map_err(text);
         let backup = ongoing.needs_backup_file().then(make).transpose()?;
         let options = Options { backup, ..Options::default() };
         expect_finished(ongoing.run(mover, options, now, &mut |_| true).map_err(text)?)

@@ -10,12 +10,12 @@ use std::path::PathBuf;
 
 use kcopy::{Device, Sectors};
 
-use super::backup_file::BackupFile;
+use super::backup_file::{BackupFile, save_first};
 use super::ongoing::Ongoing;
-use super::{Checkpoints, Doubt, ExecError, FailedMember, Options, begin};
+use super::{Checkpoints, Doubt, ExecError, FailedMember, Options, Restripe, begin};
 use crate::array::change::{Added, NewSize};
 use crate::array::leaving::commit_without_failed;
-use crate::array::{ArrayError, Entry, Force, Members, Newcomer, Record, Session};
+use crate::array::{Array, ArrayError, Entry, Force, Members, Newcomer, Record, Session};
 use crate::assemble::{Assembly, Member, assemble};
 use crate::geometry::Level;
 use crate::machine::State;
@@ -137,18 +137,23 @@ impl<'a> Performer<'a> {
             }
         }
         let saved = self.plan.steps.iter().filter_map(Step::saved);
-        let sections = saved.filter_map(|step| step.restripe.section());
-        let Some(largest) = sections.max() else { return Ok(()) };
+        let sections = saved.filter_map(|step| Some((step.restripe.section()?, &step.restripe)));
+        let largest = sections.max_by_key(|(section, _)| *section);
+        let Some((section, restripe)) = largest else { return Ok(()) };
         let (assembly, _) = self.look()?;
-        self.make_backup(assembly.uuid_on_disk, largest)?;
+        self.make_backup(assembly.uuid_on_disk, (section, restripe))?;
         Ok(())
     }
 
-    fn make_backup(&mut self, uuid: [u8; 16], section: Sectors) -> Result<BackupFile, ExecError> {
+    fn make_backup(
+        &mut self,
+        uuid: [u8; 16],
+        (section, restripe): (Sectors, &Restripe),
+    ) -> Result<BackupFile, ExecError> {
         let device = self.tools.backup.clone();
         let position = crate::units::ArraySector::new(0);
-        let device = device.ok_or(ExecError::NeedsBackup { position })?;
-        match BackupFile::create(self.mover, device, uuid, section, (self.tools.clock)()) {
+        let device = (device.ok_or(ExecError::NeedsBackup { position })?, restripe);
+        match BackupFile::first(self.mover, device, uuid, section, (self.tools.clock)()) {
             Err(MoveError::Write { path, fault }) => Err(ExecError::Backup { path, fault }),
             made => Ok(made?),
         }
@@ -377,7 +382,10 @@ impl<'a> Performer<'a> {
         }
         let first = record.entries().first().ok_or(ArrayError::Inconsistent)?;
         let uuid = first.superblock.uuid_on_disk();
-        let backup = self.backup_for(step, uuid, &record)?;
+        let mut backup = self.backup_for(step, uuid, &record)?;
+        if let Some(backup) = &mut backup {
+            self.save_first(step, backup)?;
+        }
         let now = (self.tools.clock)();
         let failed = begin(self.mover, &mut record, &step.restripe, &added, now)?;
         self.without(&failed);
@@ -397,6 +405,27 @@ impl<'a> Performer<'a> {
         self.checkpoints += checkpoints;
         self.without(ongoing.failed());
         ended
+    }
+
+    fn save_first(
+        &mut self,
+        step: &RestripeStep,
+        backup: &mut BackupFile,
+    ) -> Result<(), ExecError> {
+        let (assembly, members) = self.look()?;
+        let array = Array::open(&assembly, &members.devices, &members.bad)?;
+        let (what, how) = ((&array, &step.restripe), (None, self.tools.memory));
+        let saved = save_first(self.mover, what, backup, how, (self.tools.clock)());
+        match (saved, step.mode) {
+            (Err(ExecError::Move(MoveError::Write { path, fault })), Mode::BackupOnSpares) => {
+                let failed = FailedMember { slot: None, path, fault };
+                Err(ArrayError::Newcomer { failed }.into())
+            }
+            (Err(ExecError::Move(MoveError::Write { path, fault })), _) => {
+                Err(ExecError::Backup { path, fault })
+            }
+            (saved, _) => saved,
+        }
     }
 
     /// Disks could not be read any more when the reshape had just been recorded, and it cannot go on without them:
@@ -424,7 +453,7 @@ impl<'a> Performer<'a> {
         let Some(section) = step.restripe.section() else { return Ok(None) };
         match step.mode {
             Mode::DataOffset => Ok(None),
-            Mode::BackupFile => self.make_backup(uuid, section).map(Some),
+            Mode::BackupFile => self.make_backup(uuid, (section, &step.restripe)).map(Some),
             Mode::BackupOnSpares => {
                 let mut spares = Vec::new();
                 for fill in &step.fills {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use kcopy::{Device, Sectors};
 use reshape::array::{NoBackup, is_absent};
-use reshape::exec::{BackupFile, BackupVerdict, Ongoing};
+use reshape::exec::{BackupFile, BackupVerdict, ExecError, Ongoing};
 use reshape::metadata::BackupHeader;
 use reshape::mover::Mover;
 
@@ -47,12 +47,31 @@ pub(crate) struct Wanted<'a> {
     pub(crate) force: bool,
 }
 
+/// Where a reshape goes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The way it goes.
+    On,
+    /// It turns around.
+    Back,
+}
+
 /// Makes the backup file: all of its room is taken before anything moves.
-pub(crate) fn new_file(mover: &mut Mover, wanted: &Wanted<'_>) -> Result<BackupFile, Failure> {
+pub(crate) fn new_file(
+    mover: &mut Mover,
+    (ongoing, next): (&Ongoing, Next),
+    wanted: &Wanted<'_>,
+) -> Result<BackupFile, Failure> {
     let bytes = (8 + 2 * wanted.section.get()) * kcopy::SECTOR_SIZE;
     let device = open_new(wanted, bytes)?;
     let path = device.path().to_owned();
-    BackupFile::create(mover, device, wanted.uuid, wanted.section, date()).map_err(|error| {
+    let made = match next {
+        Next::On => {
+            ongoing.backup_file(mover, device, wanted.section, date()).map_err(ExecError::from)
+        }
+        Next::Back => ongoing.backup_file_to_turn(mover, device, wanted.section, date()),
+    };
+    made.map_err(|error| {
         let needed = crate::units::human(bytes);
         Failure::refused(format!("cannot make the backup {}: {error}", name(&path)))
             .hint(format!("nothing was moved; it takes {needed}: make room, or name another file"))

@@ -5,7 +5,7 @@ use reshape::machine::State;
 use reshape::mover::MoveError;
 use serde::Serialize;
 
-use super::backups::{Wanted, check_content, new_file};
+use super::backups::{Next, Wanted, check_content, new_file};
 use super::{FailedReport, Going, age, doubt, refused, stopped, tell_failed, tell_left};
 use crate::args::array::{ContinueArgs, MovingArgs, OngoingArgs, RestoreArgs, RevertArgs};
 use crate::clock::{Epoch, date};
@@ -96,9 +96,15 @@ pub(crate) fn revert(args: &RevertArgs, screen: Screen) -> Result<Exit, Failure>
     let ahead = going.ongoing.needs_backup_file();
     if back && args.what.backup_file.is_none() {
         let section = going.ongoing.way_back_section().map_err(|error| refused(&error))?;
-        make_backup(&mut going, &args.what, &args.how, section.unwrap_or_default())?;
+        let section = (section.unwrap_or_default(), Next::Back);
+        make_backup(&mut going, &args.what, &args.how, section)?;
     }
-    let backup = if ahead { Some(backup_for(&mut going, &args.what, &args.how)?) } else { None };
+    // Also where nothing is critical ahead: what an old header claims is not for the way back.
+    let backup = if ahead || back {
+        Some(backup_for(&mut going, &args.what, &args.how, Next::Back)?)
+    } else {
+        None
+    };
     let log = going.event_log();
     let memory = args.how.mover.windows();
     let options =
@@ -220,6 +226,7 @@ fn backup_for(
     going: &mut Going,
     what: &OngoingArgs,
     how: &MovingArgs,
+    next: Next,
 ) -> Result<BackupFile, Failure> {
     if what.backup_file.is_none() {
         let made = going.ongoing.backup_on_newcomers(&mut going.mover, date());
@@ -228,14 +235,14 @@ fn backup_for(
         }
     }
     let section = going.ongoing.restripe().section().unwrap_or_default();
-    make_backup(going, what, how, section)
+    make_backup(going, what, how, (section, next))
 }
 
 fn make_backup(
     going: &mut Going,
     what: &OngoingArgs,
     how: &MovingArgs,
-    section: kcopy::Sectors,
+    (section, next): (kcopy::Sectors, Next),
 ) -> Result<BackupFile, Failure> {
     let wanted = Wanted {
         path: what.backup_file.as_deref(),
@@ -246,7 +253,7 @@ fn make_backup(
         verdicts: &going.verdicts,
         force: how.force || going.made,
     };
-    let made = new_file(&mut going.mover, &wanted)?;
+    let made = new_file(&mut going.mover, (&going.ongoing, next), &wanted)?;
     (going.file, going.made) = (made.devices().next().cloned(), true);
     Ok(made)
 }
@@ -260,7 +267,7 @@ fn run_on(
     screen: Screen,
 ) -> Result<Exit, Failure> {
     let needs = going.ongoing.needs_backup_file();
-    let backup = if needs { Some(backup_for(&mut going, what, how)?) } else { None };
+    let backup = if needs { Some(backup_for(&mut going, what, how, Next::On)?) } else { None };
     let total = going.ongoing.restripe().track.total;
     let mut watch = Watch::begin(how.progress, screen, Phase::Reshape, total * kcopy::SECTOR_SIZE)?;
     let epoch = Epoch::begin();
