@@ -11,6 +11,7 @@
 //! get theirs while they are written; a window that contradicts its parity ends the run before
 //! anything of it is written.
 
+mod backup_anew;
 mod backup_file;
 mod holes;
 mod leaving;

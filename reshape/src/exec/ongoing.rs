@@ -4,24 +4,20 @@ use std::ops::Range as Distances;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kcopy::{Device, Sector, Sectors};
+use kcopy::{Device, Sectors};
 
-use super::backup_file::BackupFile;
 use super::holes::Holes;
 use super::mutation::{Mutation, Rules};
 use super::restore::{Standing, restore};
 use super::window::{Other, Reading, Window, Witness, reading};
 use super::{Doubt, ExecError, Executor, FailedMember, Options, Progress, Restripe};
 use crate::array::{
-    Age, Array, ArrayError, Backup, DeviceReader, Members, NoBackup, Range, Record, View, is_absent,
+    Age, Array, ArrayError, Backup, Members, NoBackup, Range, Record, View, is_absent,
 };
 use crate::assemble::{Assembly, MemberState, Shapes, assemble};
 use crate::machine::{Span, State};
-use crate::metadata::{
-    BackupHeader, Direction, DoesNotFit, Reshape, Role, Section, Superblock, Timestamp, backup,
-    backup_on_spare,
-};
-use crate::mover::{MoveError, Mover};
+use crate::metadata::{Direction, DoesNotFit, Reshape, Role, Section, Superblock, Timestamp};
+use crate::mover::Mover;
 use crate::units::{ArraySector, Slot};
 
 /// Array sectors of old stripes that are looked at in one go.
@@ -213,12 +209,17 @@ impl Ongoing {
     /// members as before share one sum, nothing would.
     pub fn parity_tells(&self) -> bool {
         let (old, new) = (self.old.geometry(), self.new.geometry());
+        old.raid_disks() != new.raid_disks() && self.has_spare_parity()
+    }
+
+    /// Whether every stripe has more than its data, before and after.
+    pub(super) fn has_spare_parity(&self) -> bool {
         let spare = |view: &View| {
             let missing = view.legs().filter(|(_, leg)| leg.is_none()).count();
             let parities = view.geometry().stripes().map_or(0, |s| s.disks() - s.data_disks());
             usize::try_from(parities).is_ok_and(|parities| missing < parities)
         };
-        old.raid_disks() != new.raid_disks() && spare(&self.old) && spare(&self.new)
+        spare(&self.old) && spare(&self.new)
     }
 
     /// Whether somebody else has turned the reshape around where every stripe is written over itself. mdadm lets the
@@ -257,121 +258,6 @@ impl Ongoing {
             verdicts.push(BackupVerdict { path: device.path().to_owned(), verdict });
         }
         verdicts
-    }
-
-    /// Makes room in `file` for the backup, two sections of `section` sectors. What it holds of this reshape where that
-    /// stands is left as it is until something newer is saved, so that mdadm can go on meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// No space, or a failed write.
-    pub fn backup_file(
-        &self,
-        mover: &mut Mover,
-        file: Device,
-        section: Sectors,
-        now: Timestamp,
-    ) -> Result<BackupFile, MoveError> {
-        let uuid = self.assembly.uuid_on_disk;
-        if self.restripe.is_misread() {
-            return BackupFile::create_for_ours(mover, file, uuid, section, now);
-        }
-        match self.held_here(mover, &file) {
-            Some(held) => BackupFile::beside(mover, file, &held, section),
-            None => BackupFile::create(mover, file, uuid, section, now),
-        }
-    }
-
-    /// The same for a reshape that is about to turn around.
-    ///
-    /// # Errors
-    ///
-    /// Geometries that cannot be turned around, no space, or a failed write.
-    pub fn backup_file_to_turn(
-        &self,
-        mover: &mut Mover,
-        file: Device,
-        section: Sectors,
-        now: Timestamp,
-    ) -> Result<BackupFile, ExecError> {
-        let uuid = self.assembly.uuid_on_disk;
-        let made = match self.way_back()?.is_misread() {
-            true => BackupFile::create_for_ours(mover, file, uuid, section, now),
-            false => self.backup_file(mover, file, section, now),
-        };
-        Ok(made?)
-    }
-
-    /// The header of a backup of this reshape, if something that it claims ends where the reshape stands, or goes on
-    /// from there.
-    fn held_here(&self, mover: &mut Mover, file: &Device) -> Option<BackupHeader> {
-        let held = backup(&DeviceReader::new(mover, file), Sector::new(0)).ok()?;
-        let judged = Backup::judge(mover, file, held, &self.assembly, Age::Checked);
-        if !matches!(judged, Ok(_) | Err(NoBackup::NotNeeded { .. })) {
-            return None;
-        }
-        let from = self.restripe.track.distance(self.position())?;
-        let is_here = |section: &Section| {
-            let stretch = self.restripe.track.stretch(section.array_start, section.length.get());
-            section.length > Sectors::ZERO && stretch.start <= from && from <= stretch.end
-        };
-        let mut sections = [Some(held.first), held.second].into_iter().flatten();
-        sections.any(|section| is_here(&section)).then_some(held)
-    }
-
-    /// Makes the backup anew on the members that the reshape adds, if it began with one of ours there: whoever goes on
-    /// needs no file where the one who began needed none.
-    ///
-    /// # Errors
-    ///
-    /// A failed write.
-    pub fn backup_on_newcomers(
-        &self,
-        mover: &mut Mover,
-        now: Timestamp,
-    ) -> Result<Option<BackupFile>, ExecError> {
-        let uuid = self.assembly.uuid_on_disk;
-        let mut spares = Vec::new();
-        for member in self.assembly.members.iter().filter(|member| member.is_usable()) {
-            let added = |slot: Slot| slot.get() >= self.restripe.old.raid_disks();
-            let index = member.candidate;
-            let Some(device) =
-                self.members.devices.get(index).filter(|_| member.slot.is_some_and(added))
-            else {
-                continue;
-            };
-            let known = self.members.backups.get(index).copied().flatten();
-            let header = known.or_else(|| self.header_on_newcomer(mover, index));
-            if header.is_some_and(|header| header.ours.is_some() && header.set_uuid == uuid) {
-                spares.push((device.clone(), member.data_offset));
-            }
-        }
-        if self.restripe.section().is_none() {
-            return Ok(None);
-        }
-        let (component, critical) =
-            (self.restripe.old.component(), self.restripe.critical_section());
-        while !spares.is_empty() {
-            match BackupFile::on_spares(mover, &spares, component, (uuid, critical), now) {
-                // They are members by now: whoever fails leaves when it is written again.
-                Err(ExecError::Array(ArrayError::Newcomer { failed })) if spares.len() > 1 => {
-                    spares.retain(|(device, _)| device.path() != failed.path);
-                }
-                made => return made.map(Some),
-            }
-        }
-        Ok(None)
-    }
-
-    /// The backup on a new member whose own superblock does not know of the reshape yet: the power went
-    /// while it was first recorded.
-    fn header_on_newcomer(&self, mover: &mut Mover, index: usize) -> Option<BackupHeader> {
-        let superblock = &self.members.candidates.get(index)?.superblock;
-        if self.reshape.delta_disks <= 0 || superblock.reshape().is_some() {
-            return None;
-        }
-        let device = self.members.devices.get(index)?;
-        backup(&DeviceReader::new(mover, device), backup_on_spare(superblock)?).ok()
     }
 
     /// The distances of the old stripes that may have been overwritten without a record, if a backup was in use.
@@ -578,7 +464,7 @@ impl Ongoing {
     }
 
     /// The way back: the same restripe from new to old.
-    fn way_back(&self) -> Result<Restripe, ExecError> {
+    pub(super) fn way_back(&self) -> Result<Restripe, ExecError> {
         let direction = match self.restripe.track.direction {
             Direction::Forwards => Direction::Backwards,
             Direction::Backwards => Direction::Forwards,

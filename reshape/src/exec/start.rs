@@ -139,8 +139,8 @@ impl Restripe {
         Some(Sectors::new((length / unit * unit).max(unit)))
     }
 
-    /// Whether mdadm would put back wrongly what a backup holds: on the way down. Where the array shrinks it lays it out
-    /// as wide as before, where the size stays it records the wrong end of it (seen with 4.2).
+    /// Whether mdadm would put back wrongly what a backup holds: on the way down. Where the array shrinks it lays
+    /// it out as wide as before, where the size stays it records the wrong end of it (seen with 4.2).
     pub(super) fn is_misread(&self) -> bool {
         self.track.direction == Direction::Backwards && self.shifts.iter().all(|shift| *shift == 0)
     }
