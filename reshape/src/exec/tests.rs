@@ -74,7 +74,9 @@ fn now() -> Timestamp {
 fn powered(world: &SimWorld, operations: u64) -> Mover {
     let pool = Pool::new(2048).expect("memory");
     let backend = world.backend().without_power_after(operations);
-    Mover::on(Box::new(backend), Box::new(world.clone()), pool, Config::default())
+    // Windows and sections take several requests, as those of real disks do.
+    let config = Config { request_size: 8 << 10, ..Config::default() };
+    Mover::on(Box::new(backend), Box::new(world.clone()), pool, config)
 }
 
 fn mover(world: &SimWorld) -> Mover {
