@@ -258,6 +258,27 @@ fn reshape_needs_no_more_memory_than_its_pool_and_its_own() {
     expect_content(dir.path(), &["m0", "m1", "m2"], &bytes);
 }
 
+/// A spare keeps one section, and that has to hold all that is critical: here two whole stripes of both geometries.
+#[test]
+fn reshape_with_a_backup_on_a_spare_has_memory_for_all_that_is_critical_or_refuses() {
+    let dir = tmp::on_disk();
+    let make = ["create", "--yes", "-l", "5", "-n", "3", "-c", "64", "-e", "0.90", "-z", "20480"];
+    let files = ["--create-files", "24MiB", "m0", "m1", "m2"];
+    reshape(dir.path(), &[&make[..], &files[..]].concat()).expect_code(0);
+    let bytes = content(2 * 20480 * 2);
+    std::fs::write(dir.path().join("content"), &bytes).expect("written");
+    reshape(dir.path(), &["import", "--yes", "--from", "content", "m0", "m1", "m2"]).expect_code(0);
+    let more = std::fs::File::create(dir.path().join("m3")).expect("made");
+    more.set_len(24 << 20).expect("sparse");
+    let before = bytes_of(&paths(dir.path(), &ALL));
+    let grow = [&GROW[..], &["-c", "128", "--yes", "--pool"]].concat();
+    let refused = reshape(dir.path(), &[&grow[..], &["1MiB"]].concat()).expect_code(2);
+    assert!(refused.stderr.contains("give 1.50 MiB at least"), "{}", refused.stderr);
+    assert!(bytes_of(&paths(dir.path(), &ALL)) == before, "a refusal has written");
+    reshape(dir.path(), &[&grow[..], &["1536KiB"]].concat()).expect_code(0);
+    expect_content(dir.path(), &ALL, &bytes);
+}
+
 /// A growth by two disks, killed before anything was moved, and both disks are gone.
 #[test]
 fn a_growth_whose_new_disks_are_gone_at_once_is_taken_back() {

@@ -16,6 +16,7 @@ use kcopy::{
     Device, Errno, Extent, Job, OnError, PieceBuffers, Priority, Sector, Sectors, Transform,
 };
 
+use super::start::Saving;
 use super::window::{Window, bytes_of};
 use super::{ExecError, FailedMember, Restripe};
 use crate::array::{Array, ArrayError, Range};
@@ -293,6 +294,14 @@ impl BackupFile {
         Sectors::new(self.section)
     }
 
+    /// How it is used.
+    pub(super) fn saving(&self) -> Saving {
+        match self.sections {
+            1 => Saving::AtOnce(self.section()),
+            _ => Saving::InTurns(self.section()),
+        }
+    }
+
     /// What the header on it claims.
     pub fn claimed(&self) -> Sections {
         self.claimed
@@ -425,7 +434,7 @@ pub fn save_first(
     (window, memory): (Option<Sectors>, Option<Sectors>),
     now: Timestamp,
 ) -> Result<(), ExecError> {
-    let limits = restripe.limits(Some(backup.section()), window, memory)?;
+    let limits = restripe.limits(backup.saving(), window, memory)?;
     let start = restripe.track.position(0);
     let machine = Machine::new(restripe.track, limits, start, Sections::default())?;
     let Some(span) = machine.first_saved() else { return Ok(()) };

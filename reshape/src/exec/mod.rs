@@ -44,6 +44,7 @@ pub use backup_file::{BackupFile, save_first};
 pub use mutation::Mutation;
 pub use ongoing::{BackupVerdict, Ground, Ongoing, Trust, Turned};
 pub use perform::{At, Performer, Tools};
+use start::Saving;
 pub use start::{Restripe, begin, finish};
 pub use window::{Contradiction, Witness};
 
@@ -350,8 +351,8 @@ impl<'a> Executor<'a> {
         let reshape = record.entries().iter().find_map(|entry| entry.superblock.reshape());
         let start = || restripe.track.position(0);
         let position = reshape.map_or_else(start, |r| restripe.standing(r.position));
-        let section = backup.as_ref().map(BackupFile::section);
-        let limits = restripe.limits(section, window, memory)?;
+        let saving = backup.as_ref().map_or(Saving::Nothing, BackupFile::saving);
+        let limits = restripe.limits(saving, window, memory)?;
         let room = Room::of(&limits);
         let saved = backup.as_ref().map(BackupFile::claimed).unwrap_or_default();
         let mut track = restripe.track;

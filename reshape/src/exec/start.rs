@@ -159,28 +159,35 @@ impl Restripe {
         distance < critical.end
     }
 
-    /// The machine's bounds with a backup of sections of that length, or without one, and with so much memory
-    /// for windows, if there is a bound.
+    /// The machine's bounds with such a backup and with so much memory for windows, if there is a bound.
     ///
     /// # Errors
     ///
     /// [`ExecError::LittleMemory`].
     pub(super) fn limits(
         &self,
-        section: Option<Sectors>,
+        saving: Saving,
         window: Option<Sectors>,
         memory: Option<Sectors>,
     ) -> Result<Limits, ExecError> {
         let (unit, stripes) = (self.track.unit, self.track.whole_stripes());
         let bound = memory.map_or(u64::MAX, Sectors::get);
-        let needed = if section.is_some() { stripes } else { unit };
+        let needed = match saving {
+            Saving::Nothing => unit,
+            Saving::AtOnce(section) => section.get(),
+            Saving::InTurns(_) => stripes,
+        };
         if needed > bound {
             let [memory, needed] = [bound, needed].map(Sectors::new);
             return Err(ExecError::LittleMemory { memory, needed });
         }
         // Of a length, what lets three of them be in memory at once: one is read, one is written, one waits.
         let third = |length: u64, unit: u64| (length.min(bound / 3) / unit * unit).max(unit);
-        let section = section.map(|length| third(length.get(), stripes));
+        let section = match saving {
+            Saving::Nothing => None,
+            Saving::AtOnce(section) => Some(section.get()),
+            Saving::InTurns(section) => Some(third(section.get(), stripes)),
+        };
         let saved = section
             .map_or(0, |length| sectors(SAVED_MEMORY).max(length.saturating_mul(SAVED_AT_ONCE)));
         let window = third(window.map_or_else(|| self.free_window(), Sectors::get), unit);
@@ -188,6 +195,17 @@ impl Restripe {
         let backup = section.map_or(Backup::None, |length| Backup::Sections { length });
         Ok(Limits { window, memory: saved.max(free).min(bound), backup })
     }
+}
+
+/// The sections that a backup has, and their length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Saving {
+    /// There is none.
+    Nothing,
+    /// One, which holds all that is critical: on spares.
+    AtOnce(Sectors),
+    /// Two, used in turns: in a file.
+    InTurns(Sectors),
 }
 
 fn sectors(bytes: u64) -> u64 {

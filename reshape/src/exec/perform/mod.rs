@@ -12,6 +12,7 @@ use kcopy::{Device, Sectors};
 
 use super::backup_file::{BackupFile, save_first};
 use super::ongoing::Ongoing;
+use super::start::Saving;
 use super::{Checkpoints, Doubt, ExecError, FailedMember, Options, Restripe, begin};
 use crate::array::change::{Added, NewSize};
 use crate::array::leaving::commit_without_failed;
@@ -129,11 +130,14 @@ impl<'a> Performer<'a> {
     fn reserve(&mut self) -> Result<(), ExecError> {
         for step in &self.plan.steps {
             if let Step::Restripe(step) = step {
-                let section = match step.mode {
-                    Mode::DataOffset => None,
-                    Mode::BackupFile | Mode::BackupOnSpares => step.restripe.section(),
+                let saving = match (step.mode, step.restripe.section()) {
+                    (Mode::DataOffset, _) | (_, None) => Saving::Nothing,
+                    (Mode::BackupFile, Some(section)) => Saving::InTurns(section),
+                    (Mode::BackupOnSpares, Some(_)) => {
+                        Saving::AtOnce(step.restripe.critical_section())
+                    }
                 };
-                step.restripe.limits(section, None, self.tools.memory)?;
+                step.restripe.limits(saving, None, self.tools.memory)?;
             }
         }
         let saved = self.plan.steps.iter().filter_map(Step::saved);
