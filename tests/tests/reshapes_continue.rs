@@ -34,11 +34,12 @@ fn finish(paths: &[PathBuf]) -> Result<(Array, Mover), String> {
         let (mut ongoing, _) =
             ongoing.prepare(&mut mover, &verdicts, Trust::Evidence, now()).map_err(text)?;
         let backup = if ongoing.needs_backup_file() {
-            let section = ongoing.restripe().section().expect("it is needed");
+            let restripe = ongoing.restripe();
+            let what = (restripe.section().expect("it is needed"), restripe.readers());
             let path = paths[0].with_file_name("our-backup");
             std::fs::File::create(&path).map_err(text)?;
             let uuid = ongoing.assembly.uuid_on_disk;
-            Some(BackupFile::create(&mut mover, open(&path), uuid, section, now()).map_err(text)?)
+            Some(BackupFile::create(&mut mover, open(&path), uuid, what, now()).map_err(text)?)
         } else {
             None
         };

@@ -2,7 +2,7 @@
 
 use kcopy::{Device, Sector, Sectors};
 
-use super::backup_file::BackupFile;
+use super::backup_file::{BackupFile, Readers};
 use super::{ExecError, Ongoing};
 use crate::array::{Age, ArrayError, Backup, DeviceReader, NoBackup};
 use crate::metadata::{BackupHeader, Section, Timestamp, backup, backup_on_spare};
@@ -23,13 +23,12 @@ impl Ongoing {
         section: Sectors,
         now: Timestamp,
     ) -> Result<BackupFile, MoveError> {
-        let uuid = self.assembly.uuid_on_disk;
-        if self.restripe.is_misread() {
-            return BackupFile::create_for_ours(mover, file, uuid, section, now);
-        }
-        match self.held_here(mover, &file) {
-            Some(held) => BackupFile::beside(mover, file, &held, section),
-            None => BackupFile::create(mover, file, uuid, section, now),
+        let (uuid, readers) = (self.assembly.uuid_on_disk, self.restripe.readers());
+        match (readers, self.held_here(mover, &file)) {
+            (Readers::All, Some(held)) => BackupFile::beside(mover, file, &held, section),
+            (Readers::All, None) | (Readers::Ours, _) => {
+                BackupFile::create(mover, file, uuid, (section, readers), now)
+            }
         }
     }
 
@@ -46,9 +45,9 @@ impl Ongoing {
         now: Timestamp,
     ) -> Result<BackupFile, ExecError> {
         let uuid = self.assembly.uuid_on_disk;
-        let made = match self.way_back()?.is_misread() {
-            true => BackupFile::create_for_ours(mover, file, uuid, section, now),
-            false => self.backup_file(mover, file, section, now),
+        let made = match self.way_back()?.readers() {
+            Readers::Ours => BackupFile::create(mover, file, uuid, (section, Readers::Ours), now),
+            Readers::All => self.backup_file(mover, file, section, now),
         };
         Ok(made?)
     }

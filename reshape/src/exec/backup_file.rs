@@ -30,6 +30,15 @@ const HEADER: u64 = 8;
 /// Where the data begins in a file that mdadm is not to take: it looks for a copy of the header right before it.
 const UNLIKE_MDADM: u64 = 2 * HEADER;
 
+/// Who may go on with a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// mdadm as well.
+    All,
+    /// Ours alone: mdadm would put it back wrongly ([`Restripe::readers`]), and takes none of this shape.
+    Ours,
+}
+
 /// Bytes of zeros in one job, and how many jobs are on their way while a new file is written.
 const ZEROS: u64 = 512 << 10;
 const ZEROS_AT_ONCE: usize = 4;
@@ -82,24 +91,6 @@ impl Transform for Save {
 }
 
 impl BackupFile {
-    /// Makes room for two sections in `device`, a new file, for a reshape that begins.
-    ///
-    /// # Errors
-    ///
-    /// No space, or a failed write.
-    pub(super) fn first(
-        mover: &mut Mover,
-        (device, restripe): (Device, &Restripe),
-        uuid: [u8; 16],
-        section: Sectors,
-        now: Timestamp,
-    ) -> Result<Self, MoveError> {
-        match restripe.is_misread() {
-            true => Self::create_for_ours(mover, device, uuid, section, now),
-            false => Self::create(mover, device, uuid, section, now),
-        }
-    }
-
     /// Makes room for two sections of `section` sectors in `device`, a new file, all of it allocated
     /// and durable: a full file system is found out here and not in the middle.
     ///
@@ -110,33 +101,13 @@ impl BackupFile {
         mover: &mut Mover,
         device: Device,
         uuid: [u8; 16],
-        section: Sectors,
+        (section, readers): (Sectors, Readers),
         now: Timestamp,
     ) -> Result<Self, MoveError> {
-        Self::create_at(mover, (device, HEADER), (uuid, section), now)
-    }
-
-    /// The same for a reshape that mdadm would put back wrongly: it takes no such backup.
-    ///
-    /// # Errors
-    ///
-    /// No space, or a failed write.
-    pub fn create_for_ours(
-        mover: &mut Mover,
-        device: Device,
-        uuid: [u8; 16],
-        section: Sectors,
-        now: Timestamp,
-    ) -> Result<Self, MoveError> {
-        Self::create_at(mover, (device, UNLIKE_MDADM), (uuid, section), now)
-    }
-
-    fn create_at(
-        mover: &mut Mover,
-        (device, data_at): (Device, u64),
-        (uuid, section): ([u8; 16], Sectors),
-        now: Timestamp,
-    ) -> Result<Self, MoveError> {
+        let data_at = match readers {
+            Readers::All => HEADER,
+            Readers::Ours => UNLIKE_MDADM,
+        };
         let sections = extend(&device, data_at, data_at + 2 * section.get())?;
         // The header first: a file that was in use before has one at any moment, which says that nothing is
         // saved in it.

@@ -40,7 +40,7 @@ use crate::mover::{MoveError, Mover};
 use crate::units::{ArraySector, Slot};
 
 pub use crate::array::FailedMember;
-pub use backup_file::{BackupFile, save_first};
+pub use backup_file::{BackupFile, Readers, save_first};
 pub use mutation::Mutation;
 pub use ongoing::{BackupVerdict, Ground, Ongoing, Trust, Turned};
 pub use perform::{At, Performer, Tools};

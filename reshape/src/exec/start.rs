@@ -2,7 +2,7 @@
 
 use kcopy::Sectors;
 
-use super::{ExecError, FailedMember};
+use super::{ExecError, FailedMember, Readers};
 use crate::array::leaving::commit_without_failed;
 use crate::array::{ArrayError, Entry, Record, RecordError};
 use crate::geometry::Geometry;
@@ -139,10 +139,14 @@ impl Restripe {
         Some(Sectors::new((length / unit * unit).max(unit)))
     }
 
-    /// Whether mdadm would put back wrongly what a backup holds: on the way down. Where the array shrinks it lays
+    /// Who may put back what a backup holds. mdadm would do it wrongly on the way down: where the array shrinks it lays
     /// it out as wide as before, where the size stays it records the wrong end of it (seen with 4.2).
-    pub(super) fn is_misread(&self) -> bool {
-        self.track.direction == Direction::Backwards && self.shifts.iter().all(|shift| *shift == 0)
+    pub fn readers(&self) -> Readers {
+        let in_place = self.shifts.iter().all(|shift| *shift == 0);
+        match self.track.direction {
+            Direction::Backwards if in_place => Readers::Ours,
+            Direction::Backwards | Direction::Forwards => Readers::All,
+        }
     }
 
     /// A window that need not be saved: short, so that reading and writing overlap.

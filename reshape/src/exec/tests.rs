@@ -207,9 +207,10 @@ fn backup_for(
     section: Option<Sectors>,
     file: &Device,
 ) -> Result<Options, String> {
-    let uuid = ongoing.assembly.uuid_on_disk;
-    let make =
-        |section| BackupFile::create(mover, file.clone(), uuid, section, now()).map_err(text);
+    let (uuid, readers) = (ongoing.assembly.uuid_on_disk, ongoing.restripe().readers());
+    let make = |section| {
+        BackupFile::create(mover, file.clone(), uuid, (section, readers), now()).map_err(text)
+    };
     Ok(Options { backup: section.map(make).transpose()?, ..Options::default() })
 }
 

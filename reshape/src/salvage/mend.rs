@@ -73,7 +73,8 @@ pub fn mend(
     }
     let (from, to) = finding.ends(torn);
     let uuid = assembly.uuid_on_disk;
-    let saved = BackupFile::create(mover, file.clone(), uuid, torn.sectors, now);
+    let readers = Ongoing::new(assembly.clone(), members.clone())?.restripe().readers();
+    let saved = BackupFile::create(mover, file.clone(), uuid, (torn.sectors, readers), now);
     let mut saved = saved.map_err(ExecError::from)?;
     saved.keep(mover, torn, &gather.take(), now).map_err(ExecError::from)?;
     put::record_at(mover, (members, assembly), from, now)?;

@@ -65,10 +65,11 @@ pub fn vouch(
     file: &Device,
 ) -> Result<(), SalvageError> {
     let Some(ongoing) = standing_at(members, assembly, position)? else { return Ok(()) };
-    let section = ongoing.restripe().section().unwrap_or_default();
+    let restripe = ongoing.restripe();
+    let what = (restripe.section().unwrap_or_default(), restripe.readers());
     // With the time that is recorded: the age of a backup is counted from it.
     let (uuid, then) = (assembly.uuid_on_disk, assembly.update_time);
-    let made = BackupFile::create(mover, file.clone(), uuid, section, then);
+    let made = BackupFile::create(mover, file.clone(), uuid, what, then);
     made.map(|_| ()).map_err(|error| ExecError::from(error).into())
 }
 

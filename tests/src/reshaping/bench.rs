@@ -201,8 +201,8 @@ impl Bench {
         uuid: [u8; 16],
         restripe: &Restripe,
     ) -> Result<BackupFile, String> {
-        let section = self.section(restripe);
-        BackupFile::create(mover, self.file(world), uuid, section, now()).map_err(text)
+        let what = (self.section(restripe), restripe.readers());
+        BackupFile::create(mover, self.file(world), uuid, what, now()).map_err(text)
     }
 
     /// Sectors of a section of the backup file.

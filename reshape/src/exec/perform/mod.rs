@@ -156,8 +156,9 @@ impl<'a> Performer<'a> {
     ) -> Result<BackupFile, ExecError> {
         let device = self.tools.backup.clone();
         let position = crate::units::ArraySector::new(0);
-        let device = (device.ok_or(ExecError::NeedsBackup { position })?, restripe);
-        match BackupFile::first(self.mover, device, uuid, section, (self.tools.clock)()) {
+        let device = device.ok_or(ExecError::NeedsBackup { position })?;
+        let what = (section, restripe.readers());
+        match BackupFile::create(self.mover, device, uuid, what, (self.tools.clock)()) {
             Err(MoveError::Write { path, fault }) => Err(ExecError::Backup { path, fault }),
             made => Ok(made?),
         }
