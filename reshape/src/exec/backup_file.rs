@@ -417,8 +417,16 @@ pub fn save_first(
     }
     content.resize(bytes_of(span.sectors), 0);
     let range = Range { start: span.start, sectors: Sectors::new(span.sectors) };
-    backup.keep_as(mover, (range, &content), Saved::BeforeRecord, now)?;
-    Ok(())
+    match backup.keep_as(mover, (range, &content), Saved::BeforeRecord, now) {
+        Err(MoveError::Write { path, fault }) => Err(match backup.saving() {
+            Saving::AtOnce(_) => {
+                let failed = FailedMember { slot: None, path, fault };
+                ArrayError::Newcomer { failed }.into()
+            }
+            Saving::InTurns(_) | Saving::Nothing => ExecError::Backup { path, fault },
+        }),
+        kept => Ok(kept?),
+    }
 }
 
 /// Fills with zeros.

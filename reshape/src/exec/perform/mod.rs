@@ -420,17 +420,7 @@ impl<'a> Performer<'a> {
         let (assembly, members) = self.look()?;
         let array = Array::open(&assembly, &members.devices, &members.bad)?;
         let (what, how) = ((&array, &step.restripe), (None, self.tools.memory));
-        let saved = save_first(self.mover, what, backup, how, (self.tools.clock)());
-        match (saved, step.mode) {
-            (Err(ExecError::Move(MoveError::Write { path, fault })), Mode::BackupOnSpares) => {
-                let failed = FailedMember { slot: None, path, fault };
-                Err(ArrayError::Newcomer { failed }.into())
-            }
-            (Err(ExecError::Move(MoveError::Write { path, fault })), _) => {
-                Err(ExecError::Backup { path, fault })
-            }
-            (saved, _) => saved,
-        }
+        save_first(self.mover, what, backup, how, (self.tools.clock)())
     }
 
     /// Disks could not be read any more when the reshape had just been recorded, and it cannot go on without them:
