@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use kcopy::Device;
 use kcopy::device::OpenOptions;
+use kcopy::{Device, Sectors};
 use reshape::array::{Age, Array, Members, Mend, Range};
 use reshape::assemble::{Shapes, assemble};
 use reshape::exec::{BackupFile, Ongoing, Options, Trust};
@@ -106,4 +106,42 @@ fn every_interrupted_reshape_that_is_recorded_rightly_is_finished() {
         all
     });
     assert!(all.is_empty(), "{all:#?}");
+}
+
+/// The message named a room of two sections and a header, and some files took more.
+#[test]
+fn the_room_of_a_backup_file_is_known_before_it_is_taken() {
+    const HEADER: u64 = 8;
+    let (mut plain, mut ours, mut beside) = (0, 0, 0);
+    for fixture in corpus::all(Kind::Reshapes).iter().filter(|f| f.name.starts_with('b')) {
+        let dir = tests::tmp::in_memory();
+        let paths = fixture.unpack_into(dir.path());
+        let (file, paths): (Vec<_>, Vec<_>) =
+            paths.iter().partition(|path| path.ends_with("backup"));
+        let mut mover = Mover::open(&reshape::mover::Options::default()).expect("a mover");
+        let devices: Vec<Device> = paths.iter().map(|path| open(path)).collect();
+        let members = Members::read(&mut mover, devices).expect("members");
+        let assembly = assemble(&members.candidates).expect("an array");
+        let Ok(ongoing) = Ongoing::new(assembly, members) else { continue };
+        let Some(section) = ongoing.restripe().section() else { continue };
+        let new = dir.path().join("new");
+        std::fs::File::create(&new).expect("created");
+        // mdadm's sections are shorter than ours, so what it holds needs more room only beside short ones.
+        let made = [(Some(&new), section), (file.first().copied(), Sectors::new(64))];
+        for (path, section) in made {
+            let Some(path) = path else { continue };
+            let device = open(path);
+            let room = ongoing.backup_room(&mut mover, Some(&device), section).get();
+            match room - 2 * section.get() {
+                HEADER => plain += 1,
+                rest if rest == 2 * HEADER => ours += 1,
+                _ => beside += 1,
+            }
+            let before = device.size();
+            ongoing.backup_file(&mut mover, device, section, now()).expect("made");
+            let size = std::fs::metadata(path).expect("a file").len();
+            assert_eq!(size, before.max(room * 512), "{}: {}", fixture.name, path.display());
+        }
+    }
+    assert!(plain > 0 && ours > 0 && beside > 0, "{plain}, {ours}, {beside}");
 }

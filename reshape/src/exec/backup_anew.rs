@@ -2,12 +2,29 @@
 
 use kcopy::{Device, Sector, Sectors};
 
-use super::backup_file::{BackupFile, Readers};
+use super::backup_file::{BackupFile, Beside, Readers};
 use super::{ExecError, Ongoing};
 use crate::array::{Age, ArrayError, Backup, DeviceReader, NoBackup};
 use crate::metadata::{BackupHeader, Section, Timestamp, backup, backup_on_spare};
 use crate::mover::{MoveError, Mover};
 use crate::units::Slot;
+
+/// What a backup file becomes.
+enum Kind {
+    /// One in which nothing is saved.
+    New(Readers),
+    /// One with room beside what it holds.
+    Beside(BackupHeader),
+}
+
+impl Kind {
+    fn room(&self, section: Sectors) -> Sectors {
+        match self {
+            Self::New(readers) => readers.room(section),
+            Self::Beside(held) => Beside::new(held, section).room(),
+        }
+    }
+}
 
 impl Ongoing {
     /// Makes room in `file` for the backup, two sections of `section` sectors. What it holds of this reshape where that
@@ -23,13 +40,8 @@ impl Ongoing {
         section: Sectors,
         now: Timestamp,
     ) -> Result<BackupFile, MoveError> {
-        let (uuid, readers) = (self.assembly.uuid_on_disk, self.restripe.readers());
-        match (readers, self.held_here(mover, &file)) {
-            (Readers::All, Some(held)) => BackupFile::beside(mover, file, &held, section),
-            (Readers::All, None) | (Readers::Ours, _) => {
-                BackupFile::create(mover, file, uuid, (section, readers), now)
-            }
-        }
+        let kind = self.kind_of(mover, Some(&file), self.restripe.readers());
+        self.make_file(mover, file, (&kind, section), now)
     }
 
     /// The same for a reshape that is about to turn around.
@@ -44,12 +56,62 @@ impl Ongoing {
         section: Sectors,
         now: Timestamp,
     ) -> Result<BackupFile, ExecError> {
-        let uuid = self.assembly.uuid_on_disk;
-        let made = match self.way_back()?.readers() {
-            Readers::Ours => BackupFile::create(mover, file, uuid, (section, Readers::Ours), now),
-            Readers::All => self.backup_file(mover, file, section, now),
+        let kind = self.kind_to_turn(mover, Some(&file))?;
+        Ok(self.make_file(mover, file, (&kind, section), now)?)
+    }
+
+    /// Sectors that [`backup_file`](Self::backup_file) takes in `file`, or in a new one.
+    pub fn backup_room(
+        &self,
+        mover: &mut Mover,
+        file: Option<&Device>,
+        section: Sectors,
+    ) -> Sectors {
+        self.kind_of(mover, file, self.restripe.readers()).room(section)
+    }
+
+    /// Sectors that [`backup_file_to_turn`](Self::backup_file_to_turn) takes in `file`, or in a new one.
+    ///
+    /// # Errors
+    ///
+    /// Geometries that cannot be turned around.
+    pub fn backup_room_to_turn(
+        &self,
+        mover: &mut Mover,
+        file: Option<&Device>,
+        section: Sectors,
+    ) -> Result<Sectors, ExecError> {
+        Ok(self.kind_to_turn(mover, file)?.room(section))
+    }
+
+    fn kind_of(&self, mover: &mut Mover, file: Option<&Device>, readers: Readers) -> Kind {
+        let held = match readers {
+            Readers::All => file.and_then(|file| self.held_here(mover, file)),
+            Readers::Ours => None,
         };
-        Ok(made?)
+        held.map_or(Kind::New(readers), Kind::Beside)
+    }
+
+    /// Only who goes on both ways in a shape that mdadm takes leaves something to it.
+    fn kind_to_turn(&self, mover: &mut Mover, file: Option<&Device>) -> Result<Kind, ExecError> {
+        Ok(match self.way_back()?.readers() {
+            Readers::Ours => Kind::New(Readers::Ours),
+            Readers::All => self.kind_of(mover, file, self.restripe.readers()),
+        })
+    }
+
+    fn make_file(
+        &self,
+        mover: &mut Mover,
+        file: Device,
+        (kind, section): (&Kind, Sectors),
+        now: Timestamp,
+    ) -> Result<BackupFile, MoveError> {
+        let uuid = self.assembly.uuid_on_disk;
+        match kind {
+            Kind::New(readers) => BackupFile::create(mover, file, uuid, (section, *readers), now),
+            Kind::Beside(held) => BackupFile::beside(mover, file, held, section),
+        }
     }
 
     /// The header of a backup of this reshape, if something that it claims ends where the reshape stands, or goes on

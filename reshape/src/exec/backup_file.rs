@@ -39,6 +39,53 @@ pub enum Readers {
     Ours,
 }
 
+impl Readers {
+    /// The sector at which the data of a new file begins.
+    fn data_at(self) -> u64 {
+        match self {
+            Self::All => HEADER,
+            Self::Ours => UNLIKE_MDADM,
+        }
+    }
+
+    /// Sectors that a new file with two sections of `section` sectors takes.
+    pub(super) fn room(self, section: Sectors) -> Sectors {
+        Sectors::new(self.data_at() + 2 * section.get())
+    }
+}
+
+/// Where sections lie in a file that holds something which stays until the first of them is saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Beside {
+    /// Sectors from the first place for a section to the second.
+    unit: u64,
+    /// What is held lies where the first section has to be.
+    swapped: bool,
+    section: u64,
+}
+
+impl Beside {
+    pub(super) fn new(held: &BackupHeader, section: Sectors) -> Self {
+        let (places, section) = (held.places(), section.get());
+        let begin = places.iter().map(|place| place.start).min().unwrap_or(u64::MAX);
+        let end = places.iter().map(|place| place.end).max().unwrap_or(0);
+        let swapped = begin < HEADER + section;
+        // Sections are written directly, so they begin where pages do.
+        let behind = end.saturating_sub(HEADER).next_multiple_of(HEADER);
+        Self { unit: if swapped { behind.max(section) } else { section }, swapped, section }
+    }
+
+    /// Sectors that the file takes.
+    pub(super) fn room(self) -> Sectors {
+        Sectors::new(HEADER + self.unit + self.section)
+    }
+
+    /// The place of the section that is saved first.
+    fn first(self) -> u64 {
+        if self.swapped { HEADER + self.unit } else { HEADER }
+    }
+}
+
 /// Bytes of zeros in one job, and how many jobs are on their way while a new file is written.
 const ZEROS: u64 = 512 << 10;
 const ZEROS_AT_ONCE: usize = 4;
@@ -104,11 +151,8 @@ impl BackupFile {
         (section, readers): (Sectors, Readers),
         now: Timestamp,
     ) -> Result<Self, MoveError> {
-        let data_at = match readers {
-            Readers::All => HEADER,
-            Readers::Ours => UNLIKE_MDADM,
-        };
-        let sections = extend(&device, data_at, data_at + 2 * section.get())?;
+        let data_at = readers.data_at();
+        let sections = extend(&device, data_at, readers.room(section).get())?;
         // The header first: a file that was in use before has one at any moment, which says that nothing is
         // saved in it.
         let keeps = vec![Keep { device, headers: vec![0] }];
@@ -129,28 +173,21 @@ impl BackupFile {
         held: &BackupHeader,
         section: Sectors,
     ) -> Result<Self, MoveError> {
-        let places = held.places();
-        let begin = places.iter().map(|place| place.start).min().unwrap_or(u64::MAX);
-        let end = places.iter().map(|place| place.end).max().unwrap_or(0);
-        let swapped = begin < HEADER + section.get();
-        // Sections are written directly, so they begin where pages do.
-        let behind = end.saturating_sub(HEADER).next_multiple_of(HEADER);
-        let unit = if swapped { behind.max(section.get()) } else { section.get() };
-        let place = if swapped { HEADER + unit } else { HEADER };
-        let room = extend(&device, place, place + section.get())?;
-        if !swapped {
-            extend(&device, HEADER, HEADER + 2 * section.get())?;
+        let beside = Beside::new(held, section);
+        let room = extend(&device, beside.first(), beside.first() + section.get())?;
+        if !beside.swapped {
+            extend(&device, HEADER, beside.room().get())?;
         }
         let made = Self {
             keeps: vec![Keep { device, headers: vec![0] }],
             data_at: Sector::new(HEADER),
             uuid: held.set_uuid,
             section: section.get(),
-            unit,
+            unit: beside.unit,
             sections: 2,
             claimed: Sections::default(),
             mtime: held.mtime,
-            swapped,
+            swapped: beside.swapped,
             sequence: held.ours.map_or(0, |ours| ours.sequence),
             crcs: [0; 2],
         };

@@ -130,14 +130,7 @@ impl<'a> Performer<'a> {
     fn reserve(&mut self) -> Result<(), ExecError> {
         for step in &self.plan.steps {
             if let Step::Restripe(step) = step {
-                let saving = match (step.mode, step.restripe.section()) {
-                    (Mode::DataOffset, _) | (_, None) => Saving::Nothing,
-                    (Mode::BackupFile, Some(section)) => Saving::InTurns(section),
-                    (Mode::BackupOnSpares, Some(_)) => {
-                        Saving::AtOnce(step.restripe.critical_section())
-                    }
-                };
-                step.restripe.limits(saving, None, self.tools.memory)?;
+                step.restripe.limits(saving(step), None, self.tools.memory)?;
             }
         }
         let saved = self.plan.steps.iter().filter_map(Step::saved);
@@ -445,11 +438,10 @@ impl<'a> Performer<'a> {
         uuid: [u8; 16],
         record: &Record,
     ) -> Result<Option<BackupFile>, ExecError> {
-        let Some(section) = step.restripe.section() else { return Ok(None) };
-        match step.mode {
-            Mode::DataOffset => Ok(None),
-            Mode::BackupFile => self.make_backup(uuid, (section, &step.restripe)).map(Some),
-            Mode::BackupOnSpares => {
+        match saving(step) {
+            Saving::Nothing => Ok(None),
+            Saving::InTurns(section) => self.make_backup(uuid, (section, &step.restripe)).map(Some),
+            Saving::AtOnce(critical) => {
                 let mut spares = Vec::new();
                 for fill in &step.fills {
                     let number = self.number_of(record, fill.disk)?;
@@ -457,12 +449,20 @@ impl<'a> Performer<'a> {
                     spares.push((entry.device.clone(), entry.superblock.data_offset()));
                 }
                 let now = (self.tools.clock)();
-                let critical = step.restripe.critical_section();
                 let component = self.present.geometry.component();
                 let how = (uuid, critical);
                 BackupFile::on_spares(self.mover, &spares, component, how, now).map(Some)
             }
         }
+    }
+}
+
+/// What a step saves, and how: two sections in turns in a file, or all that is critical at once on spares.
+fn saving(step: &RestripeStep) -> Saving {
+    match (step.mode, step.restripe.section()) {
+        (Mode::DataOffset, _) | (_, None) => Saving::Nothing,
+        (Mode::BackupFile, Some(section)) => Saving::InTurns(section),
+        (Mode::BackupOnSpares, Some(_)) => Saving::AtOnce(step.restripe.critical_section()),
     }
 }
 

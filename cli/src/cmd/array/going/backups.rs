@@ -62,8 +62,14 @@ pub(crate) fn new_file(
     (ongoing, next): (&Ongoing, Next),
     wanted: &Wanted<'_>,
 ) -> Result<BackupFile, Failure> {
-    let bytes = (8 + 2 * wanted.section.get()) * kcopy::SECTOR_SIZE;
-    let device = open_new(wanted, bytes)?;
+    let room = |mover: &mut Mover, file| match next {
+        Next::On => Ok(ongoing.backup_room(mover, file, wanted.section)),
+        Next::Back => ongoing.backup_room_to_turn(mover, file, wanted.section),
+    };
+    let cannot = |error: ExecError| Failure::refused(format!("cannot make a backup: {error}"));
+    let new = room(mover, None).map_err(cannot)?;
+    let device = open_new(wanted, new.get() * kcopy::SECTOR_SIZE)?;
+    let bytes = room(mover, Some(&device)).map_err(cannot)?.get() * kcopy::SECTOR_SIZE;
     let path = device.path().to_owned();
     let made = match next {
         Next::On => {

@@ -127,15 +127,25 @@ pub(crate) fn disbelief(
     files: &[Device],
 ) -> Result<Option<String>, Failure> {
     let found = unvouched(mover, members, assembly, files).map_err(|error| unknown(&error))?;
-    let why = |unvouched| {
-        match unvouched {
-        Unvouched::Passed => "what the backup holds was moved, or stands nowhere, and nothing else tells whether the \
-                              driver went on behind the record"
-            .to_owned(),
-        Unvouched::Ahead(position) => format!("the backup says that the reshape has come to {position}"),
-        Unvouched::LooksMoved => "what lies behind all that the backup holds goes together better as if it had been \
-                                  moved: the driver may have run ahead of the backup"
-            .to_owned(),
+    Ok(found.map(name_of))
+}
+
+/// Why, in words.
+fn name_of(unvouched: Unvouched) -> String {
+    match unvouched {
+        Unvouched::Passed => {
+            "what the backup holds was moved, or stands nowhere, and nothing else tells whether the driver went on \
+             behind the record"
+                .to_owned()
+        }
+        Unvouched::Ahead(position) => {
+            format!("the backup says that the reshape has come to {position}")
+        }
+        Unvouched::LooksMoved => {
+            "what lies behind all that the backup holds goes together better as if it had been moved: the driver may \
+             have run ahead of the backup"
+                .to_owned()
+        }
         Unvouched::Strange(range) => format!(
             "the backup is damaged, or an older one: of its sectors {} to {} some are neither at their old place nor \
              at their new one, and nothing explains that",
@@ -146,8 +156,6 @@ pub(crate) fn disbelief(
             "the backup holds something else than what waits on the members: it may be an older one".to_owned()
         }
     }
-    };
-    Ok(found.map(why))
 }
 
 /// Whether the content is spread over more members than before, or fewer.
