@@ -87,6 +87,7 @@ pub struct Builder {
     choice: BackendChoice,
     options: BackendOptions,
     queue: usize,
+    transform_threads: usize,
 }
 
 impl Builder {
@@ -142,6 +143,14 @@ impl Builder {
         self
     }
 
+    /// Threads that apply the transforms of stripe jobs ([`crate::Transform`]), those of 64 KiB and more; as many
+    /// of them as can be had. Default 0: the engine's thread does.
+    #[must_use]
+    pub fn transform_threads(mut self, threads: usize) -> Self {
+        self.transform_threads = threads;
+        self
+    }
+
     /// A limit in bytes per second; it may be shared by several clients and changed at any time.
     #[must_use]
     pub fn throttle(mut self, throttle: &Arc<Throttle>) -> Self {
@@ -170,7 +179,7 @@ impl Builder {
         let pool = self.pool()?;
         let backend = backend::open(self.choice, &pool.memory(), &self.options)?;
         tracing::debug!(backend = %backend.kind(), "service made");
-        Ok(LocalClient::new(self.engine_config(), pool, backend))
+        Ok(self.service(pool, backend))
     }
 
     /// Makes the client on a backend of the caller's.
@@ -200,18 +209,18 @@ impl Builder {
         Pool::new(pages).ok_or(BuildError::NoMemory { pages })
     }
 
-    fn engine_config(&self) -> Config {
-        Config { queue: self.queue, ..self.config.clone() }
+    fn service(&self, pool: Pool, backend: Box<dyn Backend>) -> LocalClient<Box<dyn Backend>> {
+        let config = Config { queue: self.queue, ..self.config.clone() };
+        LocalClient::new(config, pool, backend).with_transform_threads(self.transform_threads)
     }
 
     fn start(self, pool: Pool, backend: Box<dyn Backend>) -> Result<Client, BuildError> {
-        let config = self.engine_config();
         check_queue_fits(self.queue)?;
         let (job_sender, jobs) = crossbeam_channel::bounded(self.queue);
         let (control_sender, control) = crossbeam_channel::unbounded();
         let (end_sender, ended) = crossbeam_channel::bounded(0);
         let (kind, description, waker) = (backend.kind(), backend.describe(), backend.waker());
-        let service = LocalClient::new(config, pool, backend);
+        let service = self.service(pool, backend);
         let shared = Arc::new(Shared::new());
         let house = service.engine().house();
         let alarm = service.engine().alarm();
@@ -308,6 +317,7 @@ impl Client {
             choice: BackendChoice::Auto,
             options: BackendOptions::default(),
             queue: 1024,
+            transform_threads: 0,
         }
     }
 

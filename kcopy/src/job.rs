@@ -102,8 +102,9 @@ pub struct PieceBuffers<'a> {
     pub computed: SmallVec<[&'a mut [u8]; 4]>,
 }
 
-/// A computation on the pages of each piece of a job, run on the engine's thread between reading
-/// and writing. It must not block.
+/// A computation on the pages of each piece of a job, run between reading and writing: on the engine's
+/// thread, or, where there are any ([`crate::Builder::transform_threads`]), on a thread for such. It must not
+/// block. One that panics has refused the data, with `EIO`.
 ///
 /// Pieces of one job come in any order, each byte of the job exactly once (a piece that is tried
 /// again after an error may come twice).

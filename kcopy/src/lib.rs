@@ -51,6 +51,7 @@ mod cancel;
 #[cfg(feature = "capi")]
 pub mod capi;
 pub mod client;
+mod crew;
 pub mod device;
 mod door;
 mod doorbell;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::backend::{Backend, Completion, Op, OpId, Slot};
 use crate::callback::Callback;
 use crate::cancel::CancelToken;
+use crate::crew::Crew;
 use crate::door::{self, SubmitError};
 use crate::engine::{Config, DeviceChange, Engine};
 use crate::errno::Errno;
@@ -73,6 +74,8 @@ pub struct LocalClient<B, C = SystemClock> {
     backend: B,
     clock: C,
     done: Vec<Completion>,
+    /// Applies transforms.
+    crew: Crew,
     /// When the first job since the last turn was submitted; the others count from then, too.
     submitted: Option<Time>,
     /// When callbacks were last called.
@@ -96,7 +99,16 @@ impl<B: Backend, C: Clock> LocalClient<B, C> {
         let engine = Engine::new(config, pool);
         let (done, refused) = (Vec::new(), Vec::new());
         let (submitted, called_back, broken) = (None, clock.now(), None);
-        Self { engine, backend, clock, done, submitted, called_back, refused, broken }
+        let crew = Crew::new(0, &backend.waker());
+        Self { engine, backend, clock, done, crew, submitted, called_back, refused, broken }
+    }
+
+    /// Has `threads` other threads apply the transforms of stripe jobs, as many of them as can be had; 0: whoever
+    /// turns this does.
+    #[must_use]
+    pub fn with_transform_threads(mut self, threads: usize) -> Self {
+        self.crew = Crew::new(threads, &self.backend.waker());
+        self
     }
 
     /// Queues a job; `callback` is called from a later [`LocalClient::turn`], exactly once.
@@ -167,19 +179,45 @@ impl<B: Backend, C: Clock> LocalClient<B, C> {
         // When something starts matters to a limit only, and to look at the clock may be a system call.
         let now = if self.engine.is_limited() { self.clock.now() } else { Time::default() };
         self.submitted = None;
+        self.take_computed();
         self.issue(now);
+        while self.compute() {
+            self.issue(now);
+        }
         let timeout = self.patience(timeout, now);
         if let Err(error) = self.backend.wait(timeout, &mut self.done) {
             tracing::error!(%error, "the backend broke");
             let errno = Errno::from_io(&error);
             self.broken = Some(errno);
+            while let Some(computed) = self.crew.wait() {
+                self.engine.computed(computed);
+            }
             self.engine.backend_broke(errno);
             return Err(error);
         }
         for completion in self.done.drain(..) {
             self.engine.complete(completion);
         }
+        let _ = self.compute();
         Ok(())
+    }
+
+    /// Has applied what transforms can be applied; says whether some were applied here.
+    fn compute(&mut self) -> bool {
+        let mut any = false;
+        while let Some(computation) = self.engine.next_computation() {
+            if let Some(computed) = self.crew.hand_over(computation) {
+                self.engine.computed(computed);
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn take_computed(&mut self) {
+        while let Some(computed) = self.crew.take() {
+            self.engine.computed(computed);
+        }
     }
 
     /// Calls the callbacks that are due, at most as many as one turn may.
@@ -251,7 +289,7 @@ impl<B: Backend, C: Clock> LocalClient<B, C> {
 
     /// How long the backend may wait for a completion.
     fn patience(&self, timeout: Option<Duration>, now: Time) -> Option<Duration> {
-        if self.engine.has_finished() || !self.done.is_empty() {
+        if self.engine.has_finished() || !self.done.is_empty() || self.crew.has_ended() {
             return Some(Duration::ZERO);
         }
         let Some(deadline) = self.engine.deadline() else { return timeout };

@@ -8,6 +8,7 @@
 //! whose transform puts them in.
 
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,12 +30,16 @@ pub struct Options {
     pub backend: BackendChoice,
     /// Limits of the engine: request size, requests in flight, queue, throttle.
     pub config: Config,
+    /// Threads that compute what jobs compute, beside the one that turns the engine; 0: that one does.
+    pub computing: usize,
 }
 
 impl Default for Options {
-    /// 64 MiB of pages, io_uring if it is there.
+    /// 64 MiB of pages, io_uring if it is there, and a thread to compute if there is a processor for it.
     fn default() -> Self {
-        Self { pages: 16384, backend: BackendChoice::Auto, config: Config::default() }
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let (backend, computing) = (BackendChoice::Auto, processors.saturating_sub(1).min(1));
+        Self { pages: 16384, backend, config: Config::default(), computing }
     }
 }
 
@@ -134,7 +139,9 @@ impl Mover {
         let pages = options.pages;
         let pool = Pool::new(pages).ok_or(OpenError::NoMemory { pages })?;
         let backend = backend::open(options.backend, &pool.memory(), &BackendOptions::default())?;
-        Ok(Self::on(backend, Box::new(SystemClock), pool, options.config.clone()))
+        let clock: Box<dyn Clock> = Box::new(SystemClock);
+        let client = LocalClient::with_clock(options.config.clone(), pool, backend, clock);
+        Ok(Self::of(client.with_transform_threads(options.computing)))
     }
 
     /// A mover on any backend, by any clock: what the simulation uses.
@@ -144,7 +151,10 @@ impl Mover {
         pool: Pool,
         config: Config,
     ) -> Self {
-        let client = LocalClient::with_clock(config, pool, backend, clock);
+        Self::of(LocalClient::with_clock(config, pool, backend, clock))
+    }
+
+    fn of(client: LocalClient<Box<dyn Backend>, Box<dyn Clock>>) -> Self {
         Self { client, done: Arc::default(), in_flight: 0 }
     }
 

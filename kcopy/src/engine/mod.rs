@@ -2,7 +2,7 @@
 //! clock, no thread.
 //!
 //! ```text
-//!  admit -> [run queue] -> start piece -> read ops -> all read -> [gate] -> write ops -> end piece
+//!  admit -> [run queue] -> start piece -> read ops -> computed -> [gate] -> write ops -> end piece
 //!              ^  one piece a turn  |        ^ lane: short results, bad blocks        |
 //!              `--------------------'                                                 v
 //!                                        finished <- [flush, shared] <- last piece of the job
@@ -16,14 +16,16 @@
 //!
 //! 1. An admitted job is in the run queue, waits for pages, has pieces (on the short way of `plain.rs`:
 //!    operations), waits for flushes or is finished; it ends in exactly one callback.
-//! 2. A piece holds its pages from its start to its end, and nothing else holds pages (but the
-//!    operations of a job on the short way, and the zeros of a zero job).
+//! 2. A piece holds its pages from its start to its end, itself or in its operations and its computation, and
+//!    nothing else holds pages (but the operations of a job on the short way, and the zeros of a zero job).
 //! 3. No operation is issued for a halted job, but to end pieces of a job that an error stopped;
 //!    for a cancelled one, none at all.
-//! 4. A piece's writes are issued after all its reads have ended and its gate has opened.
+//! 4. A piece's writes are issued after all its reads have ended, its transform was applied and its gate has
+//!    opened.
 //! 5. A flush that a job waits for is issued after its last write has ended.
 
 mod admit;
+mod computing;
 mod devices;
 mod dispatch;
 mod finish;
@@ -41,6 +43,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use self::computing::Computation;
 pub use self::devices::DeviceChange;
 
 use self::devices::Devices;
@@ -130,6 +133,8 @@ pub struct Engine {
     jobs: Table<JobState>,
     pieces: Table<Piece>,
     ops: Ops,
+    /// Pieces whose transforms are to be handed out.
+    to_compute: VecDeque<PieceKey>,
     queue: RunQueue,
     page_waiter: Option<PageWaiter>,
     /// Zero jobs that hold pages of zeros.
@@ -161,6 +166,7 @@ impl Engine {
             jobs: Table::default(),
             pieces: Table::default(),
             ops: Ops::default(),
+            to_compute: VecDeque::new(),
             queue: RunQueue::default(),
             page_waiter: None,
             zero_holders: 0,
@@ -297,7 +303,8 @@ impl Engine {
 
     /// The backend broke: everything in flight failed with `errno`, its pages are lost to us.
     ///
-    /// The backend must not be used any more; every job ends.
+    /// The backend must not be used any more; every job ends. What was handed out to be computed has been taken in
+    /// before.
     pub fn backend_broke(&mut self, errno: Errno) {
         self.broken = Some(errno);
         self.close_short_way();
@@ -305,6 +312,7 @@ impl Engine {
             job.halted = true;
         }
         self.ops.forget_ready();
+        self.forget_computations();
         while let Some(op) = self.ops.take_any() {
             self.give_up(op, errno);
         }

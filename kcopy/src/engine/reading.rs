@@ -1,14 +1,12 @@
 //! The reading half of a piece, up to the point where everything it needs is in its pages.
 
-use smallvec::SmallVec;
-
 use super::Engine;
 use super::lane::{AfterError, Lane};
 use super::ranges::{add_bad_range, add_range};
 use super::state::{Gate, InFlight, Phase, PieceKey, Role, Segment};
 use crate::backend::{Op, Slot, Window};
 use crate::errno::Errno;
-use crate::job::{Flags, JobKind, OnError, PieceBuffers};
+use crate::job::{Flags, JobKind, OnError};
 use crate::mem::Pages;
 use crate::outcome::{Fault, FaultKind};
 use crate::region::Extent;
@@ -226,10 +224,11 @@ impl Engine {
             self.end_piece(key);
             return;
         }
-        if let Err(errno) = self.transform(key) {
-            self.transform_refused(key, errno);
-            return;
-        }
+        self.compute_or_go_on(key);
+    }
+
+    /// All that is to be written of the piece is in its pages.
+    pub(super) fn computed_all(&mut self, key: PieceKey) {
         self.find_zeros(key);
         let piece = &mut self.pieces[key];
         for pages in &mut piece.buffers {
@@ -248,32 +247,12 @@ impl Engine {
     }
 
     /// A piece that is not written: what it covers is a gap.
-    fn spoil(&mut self, key: PieceKey) {
+    pub(super) fn spoil(&mut self, key: PieceKey) {
         let job = self.pieces[key].job;
         if !self.jobs[job].cancelled {
             self.halt(job);
         }
         self.abandon_piece(key);
-    }
-
-    fn transform(&mut self, key: PieceKey) -> Result<(), Errno> {
-        let piece = &mut self.pieces[key];
-        let job = &self.jobs[piece.job];
-        let Some(transform) = job.job.transform.as_ref() else { return Ok(()) };
-        let len = piece.len as usize;
-        let mut pages = piece.buffers.iter_mut().flatten().map(|pages| &mut pages[..len]);
-        let sources = pages.by_ref().take(job.sources.len()).collect();
-        let computed: SmallVec<[&mut [u8]; 4]> = pages.collect();
-        transform.apply(PieceBuffers { offset: piece.offset, sources, computed })
-    }
-
-    fn transform_refused(&mut self, key: PieceKey, errno: Errno) {
-        let piece = &self.pieces[key];
-        let job = &mut self.jobs[piece.job];
-        let base = job.job.sources.first().map_or(0, |source| source.offset);
-        let sector = Sector::containing(base + piece.offset);
-        job.record_read(0, Fault { kind: FaultKind::Transform, errno, sector }, piece.offset);
-        self.spoil(key);
     }
 
     /// Cuts the piece in runs of data and runs of zero pages, if the job asks for that.

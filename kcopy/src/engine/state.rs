@@ -321,6 +321,8 @@ pub(super) struct Segment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Reading,
+    /// Read, and its transform is not applied yet.
+    Computing,
     /// Read, and held back by the job's gate.
     Held,
     Writing,

@@ -126,7 +126,7 @@ fn twice(one: &Path, other: &Path) -> Failure {
 pub(crate) fn mover(how: &MoverArgs, members: usize) -> Result<Mover, Failure> {
     let config = Config { throttle: engine::throttle(how.rate)?, ..Config::default() };
     let pages = engine::pages_of(how.pool_for(members))?;
-    let options = Options { pages, backend: how.backend.into(), config };
+    let options = Options { pages, backend: how.backend.into(), config, ..Options::default() };
     Mover::open(&options).map_err(|error| {
         let failure = Failure::refused(format!("cannot start the copy engine: {error}"));
         match error {
