@@ -602,8 +602,8 @@ impl Ongoing {
             position.get() >= back.track.total || position.get().is_multiple_of(back.track.unit)
         };
         let from = track.distance(self.position()).unwrap_or(track.total);
-        let mut ahead = (from..track.total).step_by(usize::try_from(track.unit).unwrap_or(1));
-        let turn = ahead.find(|distance| fits(track.position(*distance)));
+        let further = |at: &u64| (*at < track.total).then(|| track.after(*at));
+        let turn = std::iter::successors(Some(from), further).find(|at| fits(track.position(*at)));
         track.position(turn.unwrap_or(track.total))
     }
 

@@ -259,8 +259,7 @@ impl Machine {
     ) -> Result<Self, BadPosition> {
         let bad = BadPosition { position, unit: track.unit, total: track.total };
         let recorded = track.distance(position).ok_or(bad)?;
-        let aligned = recorded == track.total || position.get().is_multiple_of(track.unit);
-        if !aligned || limits.window < track.unit {
+        if recorded != track.floor(recorded) || limits.window < track.unit {
             return Err(bad);
         }
         Ok(Self {
@@ -534,10 +533,12 @@ impl Machine {
     /// written freely nor saved.
     fn next_window(&self) -> Option<(u64, bool)> {
         let (unit, left) = (self.track.unit, self.until - self.ahead);
+        let next = (self.track.after(self.ahead) - self.ahead).min(left);
         let room = self.track.limit(self.ahead).saturating_sub(self.ahead);
         // Half of the room, so that the next window can be written while this one is recorded.
-        let whole = |sectors: u64| (sectors / unit * unit).max(unit).min(left);
-        if room >= unit.min(left) {
+        let floor = |sectors: u64| self.track.floor(self.ahead + sectors) - self.ahead;
+        let whole = |sectors: u64| floor(sectors).max(next).min(left);
+        if room >= next {
             let largest = self.warm(self.limits.window, START).min((room / 2).max(unit));
             return Some((whole(largest).min(room), false));
         }

@@ -140,7 +140,7 @@ impl Track {
     }
 
     /// The distance up to which new data may be written while the old data at distance `kept` and
-    /// beyond stays untouched; at most [`Track::total`], a multiple of the unit or the total.
+    /// beyond stays untouched; at most [`Track::total`], where the reshape can stand ([`Track::floor`]).
     ///
     /// It may lie before `kept`: then nothing can be written without a copy of the data elsewhere.
     pub fn limit(&self, kept: u64) -> u64 {
@@ -148,7 +148,43 @@ impl Track {
             Direction::Forwards => self.limit_forwards(kept),
             Direction::Backwards => self.limit_backwards(kept),
         };
-        if distance >= self.total { self.total } else { distance / self.unit * self.unit }
+        self.floor(distance)
+    }
+
+    /// The last distance up to this one at which the reshape can stand: its position is a multiple of the unit
+    /// there, or it is one of the ends.
+    pub fn floor(&self, distance: u64) -> u64 {
+        let lead = self.lead();
+        match distance.checked_sub(lead) {
+            _ if distance >= self.total => self.total,
+            Some(rest) => lead + rest / self.unit * self.unit,
+            None => 0,
+        }
+    }
+
+    /// The first distance behind this one at which the reshape can stand; at most [`Track::total`].
+    pub fn after(&self, distance: u64) -> u64 {
+        let stands = self.floor(distance);
+        let lead = self.lead();
+        let next = if stands < lead { lead } else { stands.saturating_add(self.unit) };
+        next.min(self.total)
+    }
+
+    /// Backwards, from the end of an array that is no whole number of units (a RAID10 of an odd number of members,
+    /// whose chunk changes) the first step is a short one.
+    fn lead(&self) -> u64 {
+        match self.direction {
+            Direction::Forwards => 0,
+            Direction::Backwards => self.total % self.unit,
+        }
+    }
+
+    /// The distance of the place of that number, counted from the beginning, where the reshape can stand.
+    fn place(&self, number: u64) -> u64 {
+        let lead = self.lead();
+        let units = if lead > 0 { number.saturating_sub(1) } else { number };
+        let lead = if number == 0 { 0 } else { lead };
+        units.saturating_mul(self.unit).saturating_add(lead).min(self.total)
     }
 
     /// The rule itself, by rows: whether new data up to distance `written` touches no old data at distance `kept`
@@ -170,10 +206,10 @@ impl Track {
     }
 
     /// The distance before which old data may be gone once new data was written up to distance `written`: the
-    /// nearest that has a [`Track::limit`] of that much. A multiple of the unit, or the total.
+    /// nearest that has a [`Track::limit`] of that much, at which the reshape can stand.
     pub fn spoiled(&self, written: u64) -> u64 {
         let written = written.min(self.total);
-        let at = |units: u64| units.saturating_mul(self.unit).min(self.total);
+        let at = |number: u64| self.place(number);
         let (mut low, mut high) = (0, self.total.div_ceil(self.unit));
         while low < high {
             let middle = low.midpoint(high);
@@ -243,16 +279,16 @@ impl Track {
         }
         let slack = old.chunk * old.depth + new.chunk * new.depth + self.shift.unsigned_abs();
         let near = slack.saturating_mul(new.width).saturating_mul(old.width) / self.unit + 2;
-        let units = self.total / self.unit;
+        let units = self.total.div_ceil(self.unit);
         match self.direction {
             Direction::Forwards => {
-                let last = (0..near.min(units)).rev().find(|n| self.is_critical(n * self.unit));
-                0..last.map_or(0, |n| (n + 1) * self.unit)
+                let last = (0..near.min(units)).rev().find(|n| self.is_critical(self.place(*n)));
+                0..last.map_or(0, |n| self.place(n + 1))
             }
             Direction::Backwards => {
                 let from = units.saturating_sub(near);
-                let first = (from..=units).find(|n| self.is_critical(n * self.unit));
-                first.map_or(0..0, |n| n * self.unit..self.total)
+                let first = (from..=units).find(|n| self.is_critical(self.place(*n)));
+                first.map_or(0..0, |n| self.place(n)..self.total)
             }
         }
     }
