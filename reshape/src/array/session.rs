@@ -378,8 +378,8 @@ fn is_enough(array: &Array, assembly: &Assembly, record: &Record) -> bool {
     view.geometry().enough(is_whole) && (!journal || there().any(|s| s.role() == Role::Journal))
 }
 
-/// In 0.90 the slot itself gets a descriptor that says that nobody is there, unless a member of another slot
-/// goes by that number, as after a takeover, or after a rebuild on a spare.
+/// In 0.90 the slot itself gets a descriptor that says that nobody is there, unless a member of another slot, or a
+/// spare, goes by that number, as after a takeover, or after a rebuild on a spare.
 pub(super) fn set_failed(
     superblock: &mut Superblock,
     number: u32,
@@ -389,7 +389,7 @@ pub(super) fn set_failed(
         Superblock::V1(superblock) => superblock.set_role(number, Role::Faulty),
         Superblock::V0(superblock) => {
             superblock.set_role(number, Role::Faulty)?;
-            if matches!(superblock.role_of(slot.get()), Some(Role::Active(_))) {
+            if matches!(superblock.role_of(slot.get()), Some(Role::Active(_) | Role::Spare)) {
                 return Ok(());
             }
             let missing = crate::metadata::v0::Descriptor::missing(slot);

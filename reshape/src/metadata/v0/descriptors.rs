@@ -138,10 +138,28 @@ impl V0 {
             Role::Faulty => (number, DeviceState::FAULTY | DeviceState::REMOVED),
             Role::Journal | Role::Reserved(_) => return Err(misfit("state", number)),
         };
-        self.set_descriptor(number, Descriptor { number, raid_disk, state: state | kept, ..old })
+        self.set_descriptor(number, Descriptor { number, raid_disk, state: state | kept, ..old })?;
+        let leaves = old.state.contains(DeviceState::ACTIVE) && !matches!(role, Role::Active(_));
+        if leaves { self.empty_slot(Slot::new(old.raid_disk)) } else { Ok(()) }
+    }
+
+    /// Says of a slot that a device of another number has left that nobody is there.
+    fn empty_slot(&mut self, slot: Slot) -> Result<(), DoesNotFit> {
+        let after = self.raid_disks();
+        let before = self.reshape().and_then(|reshape| reshape.raid_disks_old());
+        let stays = slot.get() < before.map_or(after, |before| before.min(after));
+        match self.descriptor(slot.get()) {
+            Some(told) if stays && told.is_unused() => {
+                self.set_descriptor(slot.get(), Descriptor::missing(slot))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Gives device `number` a slot that a reshape has to fill: active, not in sync.
+    ///
+    /// Nothing says any more that nobody is in that slot: mdadm takes it from the descriptor of the slot's number
+    /// that whoever is there has failed, and starts no array with such a device.
     ///
     /// # Errors
     ///
@@ -150,6 +168,12 @@ impl V0 {
         let value = i128::from(number);
         let missing = DoesNotFit { field: "disks", version: "0.90", value };
         let old = self.descriptor(number).ok_or(missing)?;
+        let empty = Descriptor::missing(slot);
+        if number != slot.get() && self.descriptor(slot.get()) == Some(empty) {
+            let unused =
+                Descriptor { number: 0, raid_disk: 0, state: DeviceState::empty(), ..empty };
+            self.set_descriptor(slot.get(), unused)?;
+        }
         let state = DeviceState::ACTIVE;
         self.set_descriptor(number, Descriptor { number, raid_disk: slot.get(), state, ..old })
     }
@@ -187,6 +211,7 @@ impl V0 {
     /// Sets the counts of devices to what the descriptors say: to be called after the last
     /// descriptor was set. A slot without a device counts as failed, and not in the total.
     pub fn recount(&mut self) {
+        self.part_spares();
         let mut counts = Counts::default();
         for number in 0..DESCRIPTORS {
             let Some(Descriptor { state, .. }) =
@@ -201,6 +226,31 @@ impl V0 {
         self.put_u32(at::WORKING_DISKS, counts.working);
         self.put_u32(at::FAILED_DISKS, counts.failed);
         self.put_u32(at::SPARE_DISKS, counts.spare);
+    }
+
+    /// mdadm holds devices apart by `raid_disk`, spares too: a spare that goes by the number of a slot in which another
+    /// device is, as after a takeover, would be a copy of that one.
+    fn part_spares(&mut self) {
+        let known = |number: u32| self.descriptor(number).filter(|found| !found.is_unused());
+        let all: Vec<Descriptor> = (0..DESCRIPTORS).filter_map(known).collect();
+        let is_member = |one: &Descriptor| matches!(self.role_in(*one), Role::Active(_));
+        let taken: Vec<u32> =
+            all.iter().filter(|one| is_member(one)).map(|one| one.raid_disk).collect();
+        let spares = all.into_iter().filter(|one| self.role_in(*one) == Role::Spare);
+        let parted: Vec<Descriptor> = spares
+            .filter(|spare| taken.contains(&spare.raid_disk))
+            .map(|spare| Descriptor {
+                raid_disk: DESCRIPTORS.saturating_add(spare.number),
+                ..spare
+            })
+            .collect();
+        for spare in parted {
+            let Some(at) = place(spare.number) else { continue };
+            self.write_descriptor(at, spare);
+            if self.this_disk().number == spare.number {
+                self.write_descriptor(at::THIS_DISK, spare);
+            }
+        }
     }
 
     fn read_descriptor(&self, at: usize) -> Descriptor {

@@ -178,7 +178,11 @@ const fn folded(sum: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use kcopy::Sectors;
+
     use super::*;
+    use crate::metadata::facts::{Direction, Reshape, Role};
+    use crate::units::{ArraySector, Slot};
 
     /// The same array as a host of the other byte order would have written it: words are swapped,
     /// and the two words of each number of 64 bits change places.
@@ -238,5 +242,62 @@ mod tests {
         assert!(matches!(with(0, 1), SuperblockError::NoMagic { .. }));
         assert!(matches!(with(4, 1), SuperblockError::Major { .. }));
         assert!(matches!(with(8, 92), SuperblockError::Minor { .. }));
+    }
+
+    /// An array of three, whose device 1 is missing, and a spare that goes by number 3.
+    fn degraded() -> V0 {
+        let mut superblock = example();
+        superblock.set_level(5);
+        superblock.set_raid_disks(3);
+        for number in [0, 2] {
+            superblock.set_role(number, Role::Active(Slot::new(number))).unwrap();
+        }
+        superblock.set_descriptor(1, Descriptor::missing(Slot::new(1))).unwrap();
+        superblock.set_role(3, Role::Spare).unwrap();
+        superblock.set_this_disk(3).unwrap();
+        superblock
+    }
+
+    /// A degraded array that grew and filled its empty slot on the way was not started by mdadm: "ignoring .. as it
+    /// reports .. as failed". The descriptor of the slot's number still said that nobody is there.
+    #[test]
+    fn nothing_says_that_a_slot_is_empty_while_a_reshape_fills_it() {
+        let mut superblock = degraded();
+        let growth = Reshape {
+            position: ArraySector::new(0),
+            delta_disks: 1,
+            raid_disks_new: 4,
+            direction: Direction::Forwards,
+            new_level: 5,
+            new_layout: 2,
+            new_chunk: Sectors::new(128),
+            new_offset: 0,
+        };
+        superblock.set_filling(3, Slot::new(1)).unwrap();
+        superblock.set_reshape(&growth).unwrap();
+        assert_eq!((superblock.role(), superblock.role_of(1)), (Role::Active(Slot::new(1)), None));
+        superblock.set_role(3, Role::Spare).unwrap();
+        assert_eq!(superblock.descriptor(1), Some(Descriptor::missing(Slot::new(1))));
+        // A slot that goes with the reshape leaves nothing behind.
+        superblock.set_filling(1, Slot::new(3)).unwrap();
+        superblock.set_role(3, Role::Active(Slot::new(1))).unwrap();
+        superblock.set_role(1, Role::Spare).unwrap();
+        assert_eq!(superblock.role_of(3), Some(Role::Active(Slot::new(1))));
+    }
+
+    /// Half of the members of a RAID10 are spares of the RAID0 that it becomes: mdadm took them for copies of the
+    /// others ("appear to have very similar superblocks"), for a spare has its number where a member has its slot.
+    #[test]
+    fn a_spare_is_no_copy_of_the_member_in_the_slot_of_its_number() {
+        let mut superblock = degraded();
+        superblock.set_raid_disks(2);
+        superblock.set_role(1, Role::Spare).unwrap();
+        superblock.set_role(2, Role::Active(Slot::new(1))).unwrap();
+        superblock.set_this_disk(1).unwrap();
+        superblock.recount();
+        let places = [0, 1, 2, 3].map(|number| superblock.descriptor(number).unwrap().raid_disk);
+        assert_eq!(places, [0, 28, 1, 3]);
+        assert_eq!(superblock.this_disk(), superblock.descriptor(1).unwrap());
+        assert_eq!(superblock.role(), Role::Spare);
     }
 }
