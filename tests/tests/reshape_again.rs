@@ -259,3 +259,32 @@ fn a_growth_that_was_turned_around_and_lost_a_member_goes_on_from_its_record() {
     reshape(dir.path(), "continue m1 m2 m3 n0 --yes").expect_code(0);
     expect_content(dir.path(), "m1 m2 m3 n0", &bytes);
 }
+
+/// Superblocks 0.90 do not say of a member in a new slot that it is in sync. Once it was turned around, all that is not
+/// moved back yet stands on such members, too: with two of them there were "too few members", and nothing went on.
+#[test]
+fn a_growth_by_two_members_of_0_90_is_turned_around() {
+    let dir = tmp::on_disk();
+    let bytes = array(dir.path(), "-l 5 -n 3 -c 16 -e 0.90", "m0 m1 m2");
+    let grow = "grow m0 m1 m2 --add n0 --add n1 -n 5 --backup-file backup --rate 48MiB";
+    let (code, _) = interrupt(dir.path(), grow, "KILL", is_moving);
+    assert_eq!(code, None);
+    let file = "--backup-file backup";
+    reshape(dir.path(), &format!("revert m0 m1 m2 n0 n1 {file} --yes")).expect_code(0);
+    expect_shape(dir.path(), "m0 m1 m2", "raid5", 3);
+    expect_content(dir.path(), "m0 m1 m2", &bytes);
+}
+
+/// 341 chunks of 16 KiB are the array then: on the way down it was recorded that the reshape begins behind the last one,
+/// which is no multiple of the larger chunk, and neither `grow` nor `continue` went on from there.
+#[test]
+fn a_raid10_that_is_no_whole_number_of_larger_chunks_is_moved_down() {
+    let dir = tmp::on_disk();
+    let shape = "-l 10 -n 4 -p n3 -c 32 -e 1.1 --size 4096 --data-offset 1024";
+    let bytes = array(dir.path(), shape, "m0 m1 m2 m3");
+    let plan = reshape(dir.path(), "plan --json m0 m1 m2 m3 -c 16").expect_code(0).json();
+    assert_eq!(plan["steps"][0]["direction"], "backwards", "{plan}");
+    assert_eq!(plan["steps"][0]["after"]["array_bytes"], 341 << 14, "{plan}");
+    reshape(dir.path(), "grow m0 m1 m2 m3 -c 16 --yes").expect_code(0);
+    expect_content(dir.path(), "m0 m1 m2 m3", &bytes);
+}

@@ -148,6 +148,8 @@ fn recovering(superblock: &Superblock, freshest: &Superblock, slot: Slot) -> Opt
     let data = reshape.raid_disks_new.checked_sub(freshest.level()?.parity_disks())?;
     let moved = match reshape.direction {
         Direction::Forwards => reshape.position.get(),
+        // A growth that was turned around: all that is not moved back yet is on who leaves by it.
+        Direction::Backwards if slot.get() >= reshape.raid_disks_new => return None,
         Direction::Backwards => 0,
     };
     added.then(|| MemberSector::new(moved.checked_div(data.into()).unwrap_or(0)))
