@@ -9,6 +9,7 @@
 //! | [`fuzzing`] | what fuzz targets run: plans and reshapes from bytes |
 //! | [`golden`] | expected texts, kept as files |
 //! | [`judge`] | the real mdadm and md driver, which judge arrays |
+//! | [`killed`] | random reshapes that are killed at random moments |
 //! | [`loopdev`] | loop devices that nobody else will be handed, detached on drop |
 //! | [`members`] | arrays of the corpus as files, and `reshape` run on them |
 //! | [`mount`] | small file systems on them |
@@ -31,6 +32,7 @@ pub mod data;
 pub mod fuzzing;
 pub mod golden;
 pub mod judge;
+pub mod killed;
 pub mod loopdev;
 pub mod members;
 pub mod mount;
