@@ -275,8 +275,8 @@ fn a_growth_by_two_members_of_0_90_is_turned_around() {
     expect_content(dir.path(), "m0 m1 m2", &bytes);
 }
 
-/// 341 chunks of 16 KiB are the array then: on the way down it was recorded that the reshape begins behind the last one,
-/// which is no multiple of the larger chunk, and neither `grow` nor `continue` went on from there.
+/// 341 chunks of 16 KiB are the array then: it was recorded that the reshape begins behind the last one, which is no
+/// multiple of the larger chunk, and neither `grow` nor `continue` went on from there.
 #[test]
 fn a_raid10_that_is_no_whole_number_of_larger_chunks_is_moved_down() {
     let dir = tmp::on_disk();
