@@ -380,7 +380,7 @@ impl Killed {
     pub fn is_for_driver(&self) -> bool {
         let is_partly_rebuilt = self.shrinks && self.lacks_member;
         let loses_q = self.shape.starts_with("-l 6") && self.change.starts_with(" -l");
-        !is_partly_rebuilt && !(loses_q && self.saved)
+        !(is_partly_rebuilt || loses_q && self.saved)
     }
 
     /// Whether mdadm is known to refuse it with these words (docs/SHORTCOMINGS.md).
