@@ -13,7 +13,7 @@
 value() { value=; [ ! -r "$sysfs/$1" ] || read -r value <"$sysfs/$1" || true; }
 
 has_ended() {
-	[ -e $sysfs/reshape_position ] || return 0
+	[ -e "$sysfs/reshape_position" ] || return 0
 	value reshape_position
 	[ "$value" = none ] || return 1
 	value sync_action
@@ -43,7 +43,7 @@ ends() {
 	echo 2000000 >/proc/sys/dev/raid/speed_limit_min
 	for attempt in 1 2 3; do
 		: >said
-		{ mdadm --assemble $md --run "$@" "${devices[@]}" >said 2>&1 </dev/null || true; echo "mdadm: done" >>said; } &
+		{ mdadm --assemble "$md" --run "$@" "${devices[@]}" >said 2>&1 </dev/null || true; echo "mdadm: done" >>said; } &
 		for _ in $(seq 1000); do
 			is_up || grep -qx "mdadm: done" said && break
 			sleep 0.02
@@ -57,19 +57,19 @@ ends() {
 		if moves_to_end; then
 			fact attempts "$attempt"
 			pkill -KILL -x mdadm || true # in the guest only
-			echo max >$sysfs/sync_max
+			echo max >"$sysfs/sync_max"
 			value sync_action
-			[ "$value" != frozen ] || echo idle >$sysfs/sync_action
+			[ "$value" != frozen ] || echo idle >"$sysfs/sync_action"
 			return 0
 		fi
 		pkill -KILL -x mdadm || true
-		timeout 20 mdadm --stop $md || return 1
+		timeout 20 mdadm --stop "$md" || return 1
 	done
 	return 1
 }
 
 check_if_whole() {
-	[ -e $sysfs/sync_action ] || return 0
+	[ -e "$sysfs/sync_action" ] || return 0
 	settle || return 1
 	value degraded
 	[ "$value" = 0 ] || return 0
