@@ -256,11 +256,15 @@ impl Evidence {
     }
 
     /// Runs of units that stand at both places, with nothing between them that differs.
-    fn bands(&self, walk: &Walk) -> Vec<Vec<Range<u64>>> {
+    fn alike(&self) -> impl Iterator<Item = Vec<Range<u64>>> {
         let groups = self.units.chunk_by(|(_, one), (_, other)| one == other);
         let same = groups.filter(|group| group.iter().any(|(_, seen)| *seen == UnitSeen::Same));
-        let runs = same.map(|group| group.iter().map(|(units, _)| units.clone()).collect());
-        runs.filter(|runs: &Vec<Range<u64>>| walk.is_band(runs)).collect()
+        same.map(|group| group.iter().map(|(units, _)| units.clone()).collect())
+    }
+
+    /// Those of them that are no accident.
+    fn bands(&self, walk: &Walk) -> Vec<Vec<Range<u64>>> {
+        self.alike().filter(|runs| walk.is_band(runs)).collect()
     }
 
     /// What all that was seen costs each front, and when the units are born that stand at both
@@ -472,6 +476,22 @@ pub(crate) struct Overran {
     until: u64,
 }
 
+impl Decision {
+    /// The front is at `place`, for another reason than what was seen of rows and units.
+    pub(crate) fn at(walk: &Walk, place: ArraySector, recorded: ArraySector) -> Self {
+        let time = walk.time(place);
+        Self {
+            front: time..=time,
+            resume: place,
+            as_recorded: place == recorded,
+            agreeing: 0,
+            contradicting: 0,
+            is_ambiguous: false,
+            overrun: None,
+        }
+    }
+}
+
 impl Overran {
     /// Whether a unit is one of them.
     pub(crate) fn has(&self, walk: &Walk, unit: u64) -> bool {
@@ -618,8 +638,9 @@ impl Evidence {
     /// The last of them stand at the place where they were taken from.
     fn overrun(&self, walk: &Walk, front: &RangeInclusive<u64>) -> Option<Overran> {
         let dead = |unit: &u64| walk.dies(*unit) < *front.start();
-        let shown = self.bands(walk).into_iter().map(|runs| parts(runs, dead));
-        let shown: Vec<Range<u64>> = shown.filter(|shown| walk.is_band(shown)).flatten().collect();
+        let shown = self.alike().map(|runs| parts(runs, dead));
+        let shown = shown.filter(|shown| walk.is_footprint(shown));
+        let shown: Vec<Range<u64>> = shown.flatten().collect();
         let until =
             shown.iter().cloned().flatten().filter(dead).map(|unit| walk.dies(unit)).max()?;
         // Of the last row that it took, what is a place for parity now does not show it.

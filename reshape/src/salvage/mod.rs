@@ -10,6 +10,7 @@
 //! | `look` | rows, units and backups, read through jobs of the copy engine |
 //! | `overrun` | what a second walk has overwritten, put together from where it has carried it |
 //! | `neighbours` | in place: whether content goes together better as if it had been moved |
+//! | `together` | in place: where all content says that the walk has come to |
 //! | `near` | whether the recorded position is right, without reading everything |
 //! | `zone` | around the front: which block of which member is new |
 //! | `content` | the content as it was found, to be read |
@@ -42,6 +43,7 @@ mod saved;
 mod strange;
 #[cfg(test)]
 mod tests;
+mod together;
 mod vouch;
 mod walk;
 mod zone;
@@ -266,6 +268,17 @@ pub fn find(
     let views = (&old, &new);
     let strange = strange::strange(mover, seen, views, (&judged, &usable), decision.resume);
     located.unproven = located.unproven.or(strange);
+    let (mut decision, mut settled) = (decision, None);
+    if located.unproven.is_some() && evidence.is_torn.before(walk.total()) == 0 {
+        settled = together::place(mover, &walk, views, reshape.position);
+    }
+    if let Some(place) = settled {
+        // Then all content stands on the members, and no backup is needed.
+        decision = Decision::at(&walk, place, reshape.position);
+        let mut search = Search { mover, walk: &walk, old: &old, new: &new, usable: &[] };
+        located = search.locate(&decision);
+        saved::leave_out(&walk, place, &mut backups);
+    }
     located.turned = turned(&walk, &decision, (&judged, &backups));
     Ok(conclude(&walk, reshape, claims, (&evidence, &decision), backups, located))
 }
@@ -330,6 +343,22 @@ pub fn unvouched(
     }
     let looks = neighbours::looks_moved(mover, &walk, (&old, &new), behind);
     Ok(looks.then_some(Unvouched::LooksMoved))
+}
+
+/// Whether all content goes together as if the record were right, where nothing else on the members tells and a backup
+/// does not vouch for it. Reads the ends of all chunks.
+///
+/// # Errors
+///
+/// No reshape is recorded, or members are missing.
+pub fn goes_together(
+    mover: &mut Mover,
+    members: &Members,
+    assembly: &Assembly,
+) -> Result<bool, SalvageError> {
+    let Readings { reshape, old, new, walk } = Readings::open(members, assembly)?;
+    let place = together::place(mover, &walk, (&old, &new), reshape.position);
+    Ok(place == Some(reshape.position))
 }
 
 /// Both readings of an array whose reshape is under way, and the order in which it goes from one to the other.

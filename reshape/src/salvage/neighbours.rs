@@ -77,14 +77,14 @@ pub(super) fn looks_moved(
 }
 
 /// The first end of a chunk behind `at`, in either reading.
-fn end_of_run((old, new): (&View, &View), at: u64) -> Option<u64> {
+pub(super) fn end_of_run((old, new): (&View, &View), at: u64) -> Option<u64> {
     let run = |view: &View| Some(view.geometry().at(ArraySector::new(at))?.run.get());
     let run = run(old)?.min(run(new)?);
     (run > 0 && (at + run).is_multiple_of(UNIT)).then_some(at + run)
 }
 
 /// The 4 KiB at an array sector, computed where a member is missing.
-fn block(mover: &mut Mover, view: &View, at: ArraySector) -> Option<Vec<u8>> {
+pub(super) fn block(mover: &mut Mover, view: &View, at: ArraySector) -> Option<Vec<u8>> {
     let place = *view.geometry().at(at)?.places.first()?;
     if let Some(found) = on_member(mover, view, place) {
         return Some(found);
@@ -103,14 +103,18 @@ fn block(mover: &mut Mover, view: &View, at: ArraySector) -> Option<Vec<u8>> {
     Some(sum)
 }
 
-fn on_member(mover: &mut Mover, view: &View, Place { slot, sector }: Place) -> Option<Vec<u8>> {
+pub(super) fn on_member(
+    mover: &mut Mover,
+    view: &View,
+    Place { slot, sector }: Place,
+) -> Option<Vec<u8>> {
     let length = Sectors::new(UNIT);
     let extent =
         view.leg(slot).filter(|leg| leg.is_good(sector, length))?.extent(sector, length)?;
     mover.read(&extent.device, extent.offset, bytes()).ok()
 }
 
-fn bytes() -> usize {
+pub(super) fn bytes() -> usize {
     usize::try_from(UNIT * SECTOR_SIZE).unwrap_or(0)
 }
 

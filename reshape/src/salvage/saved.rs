@@ -187,6 +187,22 @@ pub(super) fn usable(
     usable
 }
 
+/// All content is known to stand on the members, and the walk at `place`: what a backup holds of what waits there is
+/// not to be put back.
+pub(super) fn leave_out(walk: &Walk, place: ArraySector, notes: &mut [BackupNote]) {
+    let waits = |range: &Range| match walk.direction() {
+        Direction::Forwards => range.end() > place.get(),
+        Direction::Backwards => range.start.get() < place.get(),
+    };
+    for note in notes {
+        if let Judged::Believed { sections } = &note.judged
+            && sections.iter().any(waits)
+        {
+            note.judged = Judged::Contradicts;
+        }
+    }
+}
+
 /// Whether one of the backups is ours: then whoever turned the reshape around did it where it stood.
 pub(super) fn is_ours(backups: &[Backup], notes: &[BackupNote]) -> bool {
     let is_empty = |note: &BackupNote| note.judged == Judged::Empty { ours: true };

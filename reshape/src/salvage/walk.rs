@@ -28,6 +28,14 @@ pub(crate) const UNIT: u64 = 8;
 /// The time of what never happens.
 pub(crate) const NEVER: u64 = u64::MAX;
 
+/// Which units tell of a band.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Which {
+    All,
+    /// Neither place of which is one for parity.
+    Plain,
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct Walk {
@@ -313,11 +321,45 @@ impl Walk {
     /// as what the walk leaves behind itself, and longer than what sums of regular content can
     /// pretend.
     pub(crate) fn is_band(&self, runs: &[Range<u64>]) -> bool {
-        let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return false };
-        let middle = first.start.midpoint(last.end.saturating_sub(1));
-        let enough = self.regular().max(self.band(self.born(middle).saturating_add(1)) / 2);
-        let moved = runs.iter().cloned().flatten().filter(|unit| !self.stays(*unit));
-        let enough = usize::try_from(enough).unwrap_or(usize::MAX);
+        self.enough(runs).is_some_and(|(enough, which)| self.has_moved(runs, which, enough))
+    }
+
+    /// The same of what lies behind the front, where another walk is all that explains it: what is uniform between the
+    /// runs counts as well, for of parity that is computed of content much may be, if a quarter tells.
+    pub(crate) fn is_footprint(&self, runs: &[Range<u64>]) -> bool {
+        if !self.only_shifts() {
+            return self.is_band(runs);
+        }
+        let span = runs.first().zip(runs.last()).map(|(first, last)| last.end - first.start);
+        let enough = self.enough(runs).zip(span);
+        enough.is_some_and(|((enough, which), span)| {
+            span >= enough / 2 && self.has_moved(runs, which, enough / 4)
+        })
+    }
+
+    /// How many units are no accident around `runs`. Where all that the walk ever leaves behind itself is shorter than
+    /// what sums of regular content can pretend, only those are asked that cannot be sums, and half as many.
+    fn enough(&self, runs: &[Range<u64>]) -> Option<(u64, Which)> {
+        let middle = runs.first()?.start.midpoint(runs.last()?.end.saturating_sub(1));
+        let room = if self.only_shifts() { self.band(self.total / 2) } else { 0 };
+        Some(if 0 < room && room < self.regular() {
+            (room / 4, Which::Plain)
+        } else {
+            let band = self.band(self.born(middle).saturating_add(1));
+            (self.regular().max(band / 2), Which::All)
+        })
+    }
+
+    fn has_moved(&self, runs: &[Range<u64>], which: Which, enough: u64) -> bool {
+        let counts = |unit: &u64| {
+            !self.stays(*unit)
+                && match which {
+                    Which::All => true,
+                    Which::Plain => self.is_plain(*unit),
+                }
+        };
+        let moved = runs.iter().cloned().flatten().filter(counts);
+        let enough = usize::try_from(enough).unwrap_or(usize::MAX).max(1);
         moved.take(enough).count() >= enough
     }
 
@@ -333,6 +375,11 @@ impl Walk {
         let start = units.start * UNIT / whole * whole;
         let end = (units.end * UNIT).next_multiple_of(whole);
         (end <= self.content).then(|| ArrayRange::new(start, end - start))
+    }
+
+    /// Sectors from one position that may be recorded to the next.
+    pub(crate) fn step(&self) -> u64 {
+        self.old.chunk().get().max(self.new.chunk().get()).max(UNIT) * self.width()
     }
 
     /// Units of two stripes: a run that is longer is more than what sums of regular content can pretend.

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::backup::{self, Wanted};
 use super::given::{Access, Given, failed, refused};
-use super::going::record::{TURNED, disbelief, doubt};
+use super::going::record::{TURNED, by_content, disbelief, doubt};
 use super::range::{Part, Watch, is_block, part};
 use crate::args::Direct;
 use crate::args::array::ExportArgs;
@@ -59,8 +59,11 @@ pub(crate) fn run(args: &ExportArgs, screen: Screen) -> Result<Exit, Failure> {
     let file = args.backup_file.as_deref();
     let (size, force) = (array.sectors(), args.force);
     let wanted = Wanted { file, part: part.cover(), size, force };
-    backup::lay_over(&mut array, &mut given, wanted, screen)?;
-    check_record(args, &mut given, screen)?;
+    let laid_over = backup::lay_over(&mut array, &mut given, wanted, screen);
+    if let Err(why) = laid_over.and_then(|()| check_record(args, &mut given, screen)) {
+        array = without_backup(args, &mut given, why)?;
+        screen.note("read without a backup: all content goes together as if nothing behind the record had been moved");
+    }
     warn(&given, screen);
     let bytes = part.bytes;
     let sink = Sink::open(&given, args, bytes)?;
@@ -191,6 +194,16 @@ fn check_record(args: &ExportArgs, given: &mut Given, screen: Screen) -> Result<
         Some(why) => Err(Failure::refused(format!("cannot export the array: {why}"))
             .hint("reshape salvage --to exports what is there; --force reads as it is recorded")),
     }
+}
+
+/// The array as the members have it, if all content goes together so; else `why` it cannot be read.
+fn without_backup(args: &ExportArgs, given: &mut Given, why: Failure) -> Result<Array, Failure> {
+    let is_moving = matches!(given.assembly.shapes, Shapes::Moving { .. });
+    let is_sure = why.exit == Exit::Refused && is_moving && !args.force;
+    if is_sure && by_content(&mut given.mover, (&given.assembly, &given.members)).unwrap_or(false) {
+        return open(given, args);
+    }
+    Err(why)
 }
 
 /// What the content rests on, if that may be wrong.

@@ -40,6 +40,8 @@ pub(crate) struct Going {
     /// The file is one that we made just now.
     pub(crate) made: bool,
     pub(crate) verdicts: Vec<BackupVerdict>,
+    /// All content goes together as if the record were right, and nothing else tells: no backup is needed.
+    pub(crate) by_content: bool,
     /// Where what it does is written down.
     pub(crate) log: Option<LogFile>,
 }
@@ -64,20 +66,22 @@ impl Going {
         let ongoing = Ongoing::new(assembly, members).map_err(|error| refused(&error))?;
         let file = candidate(what.backup_file.as_deref(), &ongoing)?;
         let verdicts = ongoing.backups(&mut mover, file.as_ref(), age);
-        Ok(Some(Self { mover, ongoing, file, made: false, verdicts, log: None }))
+        Ok(Some(Self { mover, ongoing, file, made: false, verdicts, by_content: false, log: None }))
     }
 
     /// Puts back what a backup holds, or makes sure that nothing has to be put back.
     pub(crate) fn prepare(self, how: &MovingArgs) -> Result<(Self, Ground), Failure> {
-        let Self { mut mover, ongoing, file, made, verdicts, log } = self;
-        let trust = if how.invalid_backup { Trust::Blind } else { Trust::Evidence };
-        let prepared = ongoing.prepare(&mut mover, &verdicts, trust, crate::clock::date());
+        let Self { mut mover, ongoing, file, made, verdicts, by_content, log } = self;
+        let blind = how.invalid_backup || by_content;
+        let trust = if blind { Trust::Blind } else { Trust::Evidence };
+        let used = if by_content { &[][..] } else { &verdicts };
+        let prepared = ongoing.prepare(&mut mover, used, trust, crate::clock::date());
         let (ongoing, ground) = prepared.map_err(|error| {
             // Members fail while a backup is put back.
             let written = matches!(error, ExecError::TooManyFailed { .. });
             if written { stopped(&error) } else { refused(&error) }
         })?;
-        Ok((Self { mover, ongoing, file, made, verdicts, log }, ground))
+        Ok((Self { mover, ongoing, file, made, verdicts, by_content, log }, ground))
     }
 
     /// Options for the executor that write to the log.

@@ -8,9 +8,11 @@ use kcopy::Device;
 use reshape::array::Members;
 use reshape::assemble::{Assembly, Member, Shapes};
 use reshape::mover::Mover;
-use reshape::salvage::{SalvageError, Unvouched, Verdict, find, is_proven, unvouched};
+use reshape::salvage::{
+    SalvageError, Unvouched, Verdict, find, goes_together, is_proven, unvouched,
+};
 
-use super::Going;
+use super::{Going, refused};
 use crate::args;
 use crate::args::array::MovingArgs;
 use crate::cmd::array::given::chain;
@@ -36,7 +38,21 @@ pub(super) fn check(going: &mut Going, how: &MovingArgs, screen: Screen) -> Resu
     }
     let (assembly, members) = (&going.ongoing.assembly, &going.ongoing.members);
     let files: Vec<_> = going.file.iter().cloned().collect();
-    if let Some(why) = disbelief(&mut going.mover, (assembly, members), &files)? {
+    let disbelief = disbelief(&mut going.mover, (assembly, members), &files)?;
+    let ongoing = &going.ongoing;
+    let lacks = match &disbelief {
+        Some(_) => true,
+        None if how.invalid_backup => false,
+        None => ongoing
+            .lacks_ground(&mut going.mover, &going.verdicts)
+            .map_err(|error| refused(&error))?
+            .is_some(),
+    };
+    if lacks && by_content(&mut going.mover, (assembly, members))? {
+        going.by_content = true;
+        return Ok(());
+    }
+    if let Some(why) = disbelief {
         return Err(Failure::refused(format!("cannot go on: {why}; nothing was overwritten")).hint(
             "reshape salvage --to FILE saves what there is, to be looked at, and tells what cannot be told; --force \
              goes on from the record",
@@ -128,6 +144,18 @@ pub(crate) fn disbelief(
 ) -> Result<Option<String>, Failure> {
     let found = unvouched(mover, members, assembly, files).map_err(|error| unknown(&error))?;
     Ok(found.map(name_of))
+}
+
+/// Whether the record can be believed all the same, for all content goes together as if it were right.
+///
+/// # Errors
+///
+/// Members that are missing.
+pub(crate) fn by_content(
+    mover: &mut Mover,
+    (assembly, members): (&Assembly, &Members),
+) -> Result<bool, Failure> {
+    goes_together(mover, members, assembly).map_err(|error| unknown(&error))
 }
 
 /// Why, in words.

@@ -24,7 +24,7 @@ struct Report {
     /// No reshape is recorded any more.
     finished: bool,
     interrupted: bool,
-    /// Why it could go on: `members`, `restored`, `witnessed`, `nothing-saved`, `blind`; null if no
+    /// Why it could go on: `members`, `restored`, `witnessed`, `nothing-saved`, `content`, `blind`; null if no
     /// reshape was recorded.
     ground: Option<&'static str>,
     /// Array sectors of 512 bytes that are moved, of `total_sectors`.
@@ -147,7 +147,7 @@ fn turn(
     args: &RevertArgs,
     screen: Screen,
 ) -> Result<(Going, Turned), Failure> {
-    let Going { mut mover, ongoing, file, made, verdicts, log } = going;
+    let Going { mut mover, ongoing, file, made, verdicts, by_content, log } = going;
     let total = ongoing.computed_before_turning().map_err(|error| refused(&error))?;
     if total > 0 {
         screen.note(&format!(
@@ -171,7 +171,7 @@ fn turn(
         let first = matches!(error, ExecError::Contradiction { .. }) && is_untouched;
         if first { refused(&error) } else { stopped(&error) }
     })?;
-    Ok((Going { mover, ongoing, file, made, verdicts, log }, turned))
+    Ok((Going { mover, ongoing, file, made, verdicts, by_content, log }, turned))
 }
 
 fn open(what: &OngoingArgs, how: &MovingArgs, screen: Screen) -> Result<Option<Going>, Failure> {
@@ -196,6 +196,9 @@ fn prepare(going: Going, how: &MovingArgs, screen: Screen) -> Result<(Going, Gro
         Ground::NothingSaved => {
             screen.note("the backup says that nothing of the critical section was overwritten");
         }
+        Ground::Blind if going.by_content => screen.note(
+            "no backup is needed: all content goes together as if nothing behind the record had been overwritten",
+        ),
         Ground::Blind => {
             screen.note("the critical section is taken as it is: what was overwritten is lost");
         }
@@ -338,7 +341,7 @@ fn report(
         schema: 1,
         finished: state == State::Finished,
         interrupted,
-        ground: ground.map(word),
+        ground: ground.map(|ground| word(going, ground)),
         moved_sectors: track.distance(going.ongoing.position()).unwrap_or(track.total),
         total_sectors: track.total,
         failed: going.ongoing.failed().iter().map(FailedReport::of).collect(),
@@ -346,8 +349,9 @@ fn report(
     }
 }
 
-const fn word(ground: Ground) -> &'static str {
+const fn word(going: &Going, ground: Ground) -> &'static str {
     match ground {
+        Ground::Blind if going.by_content => "content",
         Ground::Members => "members",
         Ground::Restored { .. } => "restored",
         Ground::Witnessed(_) => "witnessed",
