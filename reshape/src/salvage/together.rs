@@ -255,7 +255,7 @@ mod tests {
         let mut ends = told(20, 60).expect("they fit");
         let limit = ends.limit();
         assert!(limit == 128 && ends.fit(1312, limit));
-        assert!(!ends.fit(1408, limit) && !ends.fit(1280, limit), "an end is on the wrong side");
+        assert!(!ends.fit(1408, limit) && !ends.fit(1216, limit), "an end is on the wrong side");
         assert!(!ends.add(61 * 64, far(true)), "one that was moved behind those that wait");
     }
 }
