@@ -388,9 +388,9 @@ impl Killed {
     pub fn is_known(&self, said: &str) -> bool {
         let on_the_way_down = self.saved && (self.shrinks || self.turned);
         let lacks_parity = self.change.starts_with(" -l 0");
-        let of_mirrors = self.shape.starts_with("-l 10") && self.shape.contains("-e 0.90");
+        let has_numbers = self.shape.contains("-e 0.90");
         (said.contains("Failed to restore critical section") && (on_the_way_down || lacks_parity))
-            || (said.contains("Not enough devices") && of_mirrors)
+            || (said.contains("Not enough devices") && has_numbers)
             || said.contains("doesn't match others")
     }
 
