@@ -317,6 +317,13 @@ fn content_that_goes_together_as_recorded_needs_no_backup() {
         members.reshape("export ALL --to after").expect_code(0);
         members.expect_content("after", 0, members.sectors());
     }
+    // Superblocks 0.90 cannot be turned around in place, but taken back where nothing was moved.
+    let members = Members::hard("g5-chunk-v090.unmoved");
+    let done = members.reshape("revert ALL --backup-file backup --yes --json").expect_code(0);
+    assert_eq!(done.json()["ground"], "content");
+    members.reshape("check ALL").expect_code(0);
+    members.reshape("export ALL --to after").expect_code(0);
+    members.expect_content("after", 0, members.sectors());
 }
 
 /// The driver had run ahead to sector 3264, and the backup file was empty: mdadm refuses it, and so did ours.

@@ -38,6 +38,8 @@ pub enum Trust {
     /// Only if its parity bears witness that nothing of it was overwritten.
     #[default]
     Evidence,
+    /// As it is: all content goes together so, which the caller has found (`salvage::goes_together`).
+    Content,
     /// As it is, whatever it holds (`--invalid-backup`).
     Blind,
 }
@@ -57,6 +59,8 @@ pub enum Ground {
     /// It stands in a critical section, and a valid backup says that nothing is saved: so nothing
     /// was overwritten.
     NothingSaved,
+    /// It stands in a critical section, and all content goes together as if nothing of it was overwritten.
+    Content,
     /// Nobody knows; it was asked for.
     Blind,
 }
@@ -351,12 +355,14 @@ impl Ongoing {
             return Ok((self, Ground::Members));
         }
         let witness = self.witness(mover)?;
-        let ground = if let Some(ground) = ground(verdicts, witness) {
-            ground
-        } else if trust == Trust::Blind || self.rules.lack(Mutation::GroundUnseen) {
-            Ground::Blind
-        } else {
-            return Err(ExecError::NoGround { position: from, witness });
+        let ground = match (ground(verdicts, witness), trust) {
+            (Some(ground), _) => ground,
+            (None, Trust::Content) => Ground::Content,
+            (None, Trust::Blind) => Ground::Blind,
+            (None, Trust::Evidence) if self.rules.lack(Mutation::GroundUnseen) => Ground::Blind,
+            (None, Trust::Evidence) => {
+                return Err(ExecError::NoGround { position: from, witness });
+            }
         };
         Ok((self, ground))
     }

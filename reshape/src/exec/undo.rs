@@ -48,7 +48,7 @@ impl Ongoing {
         now: Timestamp,
     ) -> Result<Vec<FailedMember>, ExecError> {
         let is_sure = match ground {
-            Ground::Members | Ground::Witnessed(_) | Ground::NothingSaved => true,
+            Ground::Members | Ground::Witnessed(_) | Ground::NothingSaved | Ground::Content => true,
             Ground::Restored { .. } | Ground::Blind => false,
         };
         if !is_sure || !self.is_at_its_start() {

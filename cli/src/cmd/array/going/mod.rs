@@ -72,8 +72,12 @@ impl Going {
     /// Puts back what a backup holds, or makes sure that nothing has to be put back.
     pub(crate) fn prepare(self, how: &MovingArgs) -> Result<(Self, Ground), Failure> {
         let Self { mut mover, ongoing, file, made, verdicts, by_content, log } = self;
-        let blind = how.invalid_backup || by_content;
-        let trust = if blind { Trust::Blind } else { Trust::Evidence };
+        let trust = match (by_content, how.invalid_backup) {
+            (true, _) => Trust::Content,
+            (false, true) => Trust::Blind,
+            (false, false) => Trust::Evidence,
+        };
+        // A backup that content contradicts is not put back.
         let used = if by_content { &[][..] } else { &verdicts };
         let prepared = ongoing.prepare(&mut mover, used, trust, crate::clock::date());
         let (ongoing, ground) = prepared.map_err(|error| {

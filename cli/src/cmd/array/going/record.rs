@@ -39,17 +39,12 @@ pub(super) fn check(going: &mut Going, how: &MovingArgs, screen: Screen) -> Resu
     let (assembly, members) = (&going.ongoing.assembly, &going.ongoing.members);
     let files: Vec<_> = going.file.iter().cloned().collect();
     let disbelief = disbelief(&mut going.mover, (assembly, members), &files)?;
-    let ongoing = &going.ongoing;
-    let lacks = match &disbelief {
-        Some(_) => true,
-        None if how.invalid_backup => false,
-        None => ongoing
-            .lacks_ground(&mut going.mover, &going.verdicts)
-            .map_err(|error| refused(&error))?
-            .is_some(),
-    };
-    if lacks && by_content(&mut going.mover, (assembly, members))? {
-        going.by_content = true;
+    match (&disbelief, how.invalid_backup) {
+        (Some(_), _) => going.by_content = by_content(&mut going.mover, (assembly, members))?,
+        (None, false) => ask_content(going)?,
+        (None, true) => {}
+    }
+    if going.by_content {
         return Ok(());
     }
     if let Some(why) = disbelief {
@@ -62,11 +57,24 @@ pub(super) fn check(going: &mut Going, how: &MovingArgs, screen: Screen) -> Resu
         return Ok(());
     }
     let told = (how.progress, screen);
-    match doubt(&mut going.mover, (assembly, members), &files, told)? {
+    let Going { mover, ongoing, .. } = going;
+    match doubt(mover, (&ongoing.assembly, &ongoing.members), &files, told)? {
         None => Ok(()),
         Some(why) => Err(Failure::refused(format!("cannot go on: {why}; nothing was overwritten"))
             .hint("reshape salvage shows what is there, and puts the record right")),
     }
+}
+
+/// Lets content tell where nothing else is ground to go on from the record.
+///
+/// # Errors
+///
+/// Members that are missing, or that cannot be read.
+pub(super) fn ask_content(going: &mut Going) -> Result<(), Failure> {
+    let Going { mover, ongoing, verdicts, .. } = going;
+    let lacks = ongoing.lacks_ground(mover, verdicts).map_err(|error| refused(&error))?;
+    going.by_content = lacks.is_some() && by_content(mover, (&ongoing.assembly, &ongoing.members))?;
+    Ok(())
 }
 
 /// Why the recorded position cannot be right, if data offsets move: reads what proves it, or all that is on

@@ -63,7 +63,11 @@ pub(crate) fn restore(args: &RestoreArgs, screen: Screen) -> Result<Exit, Failur
             "put back: the reshape stood at {from}, now at {}; reshape continue goes on",
             going.ongoing.position()
         ),
-        Ground::Members | Ground::Witnessed(_) | Ground::NothingSaved | Ground::Blind => {
+        Ground::Members
+        | Ground::Witnessed(_)
+        | Ground::NothingSaved
+        | Ground::Content
+        | Ground::Blind => {
             "nothing to put back: the members have everything; reshape continue goes on".to_owned()
         }
     };
@@ -128,6 +132,10 @@ pub(crate) fn revert(args: &RevertArgs, screen: Screen) -> Result<Exit, Failure>
 fn take_back(going: Going, args: &RevertArgs, screen: Screen) -> Result<Exit, Failure> {
     let question = format!("{} is taken back: {}", going.title(), paths(&going));
     confirm(args.how.ask.yes.into(), &question)?;
+    let mut going = going;
+    if !args.how.invalid_backup {
+        super::record::ask_content(&mut going)?;
+    }
     let (mut going, ground) = prepare(going, &args.how, screen)?;
     let taken = going.ongoing.take_back(&mut going.mover, ground, date());
     taken.map_err(|error| {
@@ -196,7 +204,7 @@ fn prepare(going: Going, how: &MovingArgs, screen: Screen) -> Result<(Going, Gro
         Ground::NothingSaved => {
             screen.note("the backup says that nothing of the critical section was overwritten");
         }
-        Ground::Blind if going.by_content => screen.note(
+        Ground::Content => screen.note(
             "no backup is needed: all content goes together as if nothing behind the record had been overwritten",
         ),
         Ground::Blind => {
@@ -341,7 +349,7 @@ fn report(
         schema: 1,
         finished: state == State::Finished,
         interrupted,
-        ground: ground.map(|ground| word(going, ground)),
+        ground: ground.map(word),
         moved_sectors: track.distance(going.ongoing.position()).unwrap_or(track.total),
         total_sectors: track.total,
         failed: going.ongoing.failed().iter().map(FailedReport::of).collect(),
@@ -349,13 +357,13 @@ fn report(
     }
 }
 
-const fn word(going: &Going, ground: Ground) -> &'static str {
+const fn word(ground: Ground) -> &'static str {
     match ground {
-        Ground::Blind if going.by_content => "content",
         Ground::Members => "members",
         Ground::Restored { .. } => "restored",
         Ground::Witnessed(_) => "witnessed",
         Ground::NothingSaved => "nothing-saved",
+        Ground::Content => "content",
         Ground::Blind => "blind",
     }
 }
