@@ -208,22 +208,34 @@ impl Ongoing {
         self.restripe.needs_backup_from(self.position())
     }
 
-    /// Whether stripes that verify prove that the recorded position is right: the first window that is
-    /// moved from a wrong one would contradict its parity. Without a parity to spare, and where as many
-    /// members as before share one sum, nothing would.
+    /// Whether old stripes that verify prove that the recorded position is right: the first window that is moved
+    /// from a wrong one contradicts its parity. Without a parity to spare, and where as many members as before share
+    /// one sum, nothing does. What was moved is not asked, so the new stripes need none.
     pub fn parity_tells(&self) -> bool {
         let (old, new) = (self.old.geometry(), self.new.geometry());
-        old.raid_disks() != new.raid_disks() && self.has_spare_parity()
+        old.raid_disks() != new.raid_disks() && has_spare_parity(&self.old)
+    }
+
+    /// Whether the old stripes that come next tell that the recorded position is right, where nothing can be told of
+    /// those that were moved: they have no parity to spare.
+    ///
+    /// # Errors
+    ///
+    /// Members that cannot be read.
+    pub fn is_told_by_old_stripes(&self, mover: &mut Mover) -> Result<bool, ExecError> {
+        if !self.parity_tells() || has_spare_parity(&self.new) {
+            return Ok(false);
+        }
+        match self.check_ahead(mover) {
+            Ok(()) => Ok(true),
+            Err(ExecError::Contradiction { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether every stripe has more than its data, before and after.
     pub(super) fn has_spare_parity(&self) -> bool {
-        let spare = |view: &View| {
-            let missing = view.legs().filter(|(_, leg)| leg.is_none()).count();
-            let parities = view.geometry().stripes().map_or(0, |s| s.disks() - s.data_disks());
-            usize::try_from(parities).is_ok_and(|parities| missing < parities)
-        };
-        spare(&self.old) && spare(&self.new)
+        has_spare_parity(&self.old) && has_spare_parity(&self.new)
     }
 
     /// Whether somebody else has turned the reshape around where every stripe is written over itself. mdadm lets the
@@ -677,6 +689,13 @@ impl Ongoing {
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.members.devices.iter().map(Device::path)
     }
+}
+
+/// Whether every stripe has more than its data.
+fn has_spare_parity(view: &View) -> bool {
+    let missing = view.legs().filter(|(_, leg)| leg.is_none()).count();
+    let parities = view.geometry().stripes().map_or(0, |s| s.disks() - s.data_disks());
+    usize::try_from(parities).is_ok_and(|parities| missing < parities)
 }
 
 /// Makes a superblock say that its reshape goes back from `position`.

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::backup::{self, Wanted};
 use super::given::{Access, Given, failed, refused};
+use super::going;
 use super::going::record::{TURNED, by_content, disbelief, doubt};
 use super::range::{Part, Watch, is_block, part};
 use crate::args::Direct;
@@ -187,6 +188,9 @@ fn check_record(args: &ExportArgs, given: &mut Given, screen: Screen) -> Result<
             return Err(Failure::refused(format!("cannot export the array: {why}"))
                 .hint("reshape salvage --to exports what there is, and names what cannot be told; --force reads as it \
                        is recorded"));
+        }
+        if ongoing.is_told_by_old_stripes(mover).map_err(|error| going::refused(&error))? {
+            return Ok(());
         }
     }
     match doubt(mover, (assembly, members), &[], (args.run.progress, screen))? {
