@@ -116,7 +116,7 @@ impl Engine {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "null"))]
 mod tests {
     use super::*;
     use crate::callback::Callback;
