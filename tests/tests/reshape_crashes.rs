@@ -62,6 +62,15 @@ fn a_few_new_blocks_between_zeros_are_no_old_stripes() {
     }
 }
 
+/// Two thirds of the way there had been a backup, so one without a header is not the one that was in use; of the rows
+/// that had been written parity said nothing, of all others that they wait: it went on from a few blocks that were new.
+#[test]
+fn a_backup_without_a_header_says_nothing_once_something_was_recorded_as_moved() {
+    for state in ["292:6.12.0:553", "298:6.12.0:1313", "298:6.12.1:1020"] {
+        suite::replay(&format!("reshape:{state}")).expect("a state").expect_clean();
+    }
+}
+
 /// The power went while a reshape was turned around. Members that knew and members that did not were taken for
 /// two arrays; what had been saved before was put back to where a reshape in that direction cannot stand.
 #[test]

@@ -367,7 +367,7 @@ impl Ongoing {
             return Ok((self, Ground::Members));
         }
         let witness = self.witness(mover)?;
-        let ground = match (ground(verdicts, witness), trust) {
+        let ground = match (self.ground(verdicts, witness), trust) {
             (Some(ground), _) => ground,
             (None, Trust::Content) => Ground::Content,
             (None, Trust::Blind) => Ground::Blind,
@@ -395,7 +395,17 @@ impl Ongoing {
             return Ok(None);
         }
         let witness = self.witness(mover)?;
-        Ok(if ground(verdicts, witness).is_none() { Some(witness) } else { None })
+        Ok(if self.ground(verdicts, witness).is_none() { Some(witness) } else { None })
+    }
+
+    /// What speaks for a critical section that no backup holds.
+    fn ground(&self, verdicts: &[BackupVerdict], witness: Witness) -> Option<Ground> {
+        if witness.holds() {
+            return Some(Ground::Witnessed(witness));
+        }
+        let start = self.is_at_its_start();
+        let is_told = verdicts.iter().any(|found| says_nothing_is_saved(found, witness, start));
+        is_told.then_some(Ground::NothingSaved)
     }
 
     /// Whether a section of `backup` goes on from where the reshape stands.
@@ -707,22 +717,13 @@ fn turn_around(superblock: &mut Superblock, position: ArraySector) -> Result<(),
     Ok(superblock.revert_reshape()?)
 }
 
-/// What speaks for a critical section that no backup holds.
-fn ground(verdicts: &[BackupVerdict], witness: Witness) -> Option<Ground> {
-    if witness.holds() {
-        return Some(Ground::Witnessed(witness));
-    }
-    let is_told = verdicts.iter().any(|found| says_nothing_is_saved(found, witness));
-    is_told.then_some(Ground::NothingSaved)
-}
-
 /// Whether a backup says that nothing was overwritten, and no row contradicts it: it has a valid header
 /// that we wrote for this very reshape and that claims to hold nothing that is needed; or it has none
-/// yet, as mdadm makes it, and most rows prove the same.
-fn says_nothing_is_saved(found: &BackupVerdict, witness: Witness) -> bool {
+/// yet, as mdadm makes it, nothing was recorded as moved, and most rows prove the same.
+fn says_nothing_is_saved(found: &BackupVerdict, witness: Witness, is_at_start: bool) -> bool {
     match &found.verdict {
         Err(NoBackup::NotNeeded { ours, .. }) => *ours && witness.contradicting == 0,
-        Err(error) => is_absent(error) && witness.mostly_holds(),
+        Err(error) => is_absent(error) && is_at_start && witness.mostly_holds(),
         // Before the reshape was recorded; who has members to go on with puts it back.
         Ok(backup) => {
             backup.header.ours.is_some_and(|ours| ours.unmoved) && witness.contradicting == 0
