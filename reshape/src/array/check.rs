@@ -4,7 +4,7 @@
 //! 8 sectors for each row of 4 KiB whose parity is wrong, 128 sectors for each run of mirrors that
 //! differs. With two parities the wrong member can be named; it is the one that is mended. With one,
 //! or with mirrors that stand one against one, nobody can tell: parity is computed anew, the first
-//! copy counts.
+//! copy counts. So where Q stays on the last member, for data: mdadm leaves both parities wrong there.
 //!
 //! A member that cannot be written is not written again, and counts no more where that was tried; as long as it can be
 //! read, the other rows are mended with what it holds, for what is missing of them later has to come from parity

@@ -44,5 +44,5 @@ pub use raid10::{Copies, Copy, Mirrors};
 pub use runs::{MemberRun, MemberRuns, OutsideArray, Run, Runs};
 pub use shape::{At, BadShape, Geometry, MAX_DISKS, On, Place, Shape};
 pub use stripe::{Part, Stripes};
-pub use takeover::{Members, NoTakeover, Takeover, takeover};
+pub use takeover::{Members, NoTakeover, Takeover, striped_chunk, takeover};
 pub use zones::Zone;

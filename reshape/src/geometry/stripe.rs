@@ -95,6 +95,11 @@ impl Stripes {
         self.disks - self.parity_disks()
     }
 
+    /// Whether Q stays on the last member while the rest is a RAID5 (layouts that end in `-6`).
+    pub fn q_is_apart(&self) -> bool {
+        matches!(self.layout, Turn::Six(Raid6Layout::WithQLast(_)))
+    }
+
     /// After so many stripes, and not before, the parts are where they were.
     pub fn period(&self) -> u32 {
         let fixed = |layout| matches!(layout, Raid5Layout::ParityFirst | Raid5Layout::ParityLast);

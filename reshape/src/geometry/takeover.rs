@@ -161,14 +161,17 @@ fn from_raid0(geometry: &Geometry, to: Level) -> Result<Takeover, NoTakeover> {
     becomes(geometry, (to, layout), raid_disks, members)
 }
 
+/// The chunk that a mirror of this size gets when it becomes striped: the largest up to 64 KiB that divides what is used
+/// of the members. `None`: not even the smallest one does.
+#[must_use]
+pub fn striped_chunk(size: Sectors) -> Option<Sectors> {
+    let divides = 1_u64.checked_shl(size.get().trailing_zeros()).unwrap_or(MIRROR_CHUNK);
+    Some(Sectors::new(divides.min(MIRROR_CHUNK))).filter(|chunk| *chunk >= PAGE)
+}
+
 fn from_raid1(geometry: &Geometry, to: Level) -> Result<Takeover, NoTakeover> {
     let size = geometry.sectors();
-    // The chunk has to divide what is used of the members.
-    let chunk = || {
-        let divides = 1_u64.checked_shl(size.get().trailing_zeros()).unwrap_or(MIRROR_CHUNK);
-        let chunk = Sectors::new(divides.min(MIRROR_CHUNK));
-        if chunk < PAGE { Err(NoTakeover::NoChunk { size }) } else { Ok(chunk) }
-    };
+    let chunk = || striped_chunk(size).ok_or(NoTakeover::NoChunk { size });
     match to {
         Level::Raid0 => {
             let layout = Layout::Raid0(Raid0Layout::Unspecified);

@@ -16,7 +16,7 @@ use kcopy::Sectors;
 use super::change::{Goal, geometry, is_far};
 use super::refusal::Refusal;
 use crate::geometry::{
-    Geometry, Layout, Level, Members, Raid5Layout, Raid6Layout, Takeover, takeover,
+    Geometry, Layout, Level, Members, Raid5Layout, Raid6Layout, Takeover, striped_chunk, takeover,
 };
 
 /// A part of a route.
@@ -258,7 +258,11 @@ fn landings(now: &Geometry, goal: &Goal) -> Vec<Way> {
 
 /// What a restripe at `level` could lead to.
 fn shapes(level: Level, now: &Geometry, goal: &Goal) -> impl Iterator<Item = Geometry> {
-    let own = if now.chunk() == Sectors::ZERO { USUAL_CHUNK } else { now.chunk() };
+    // The driver moves whole chunks only: what no chunk holds would be lost where it goes on.
+    let own = match now.chunk() {
+        Sectors::ZERO => striped_chunk(now.component()).unwrap_or(USUAL_CHUNK),
+        chunk => chunk,
+    };
     let chunk = goal.chunk.unwrap_or(own);
     let disks = disks(level, goal);
     let (now, layouts) = (now.clone(), layouts(level, &now.layout(), goal));

@@ -382,6 +382,28 @@ fn a_data_offset_that_is_asked_for_is_taken_or_refused_with_its_bounds() {
     assert_eq!(told(&grow), Ok(-2048));
 }
 
+/// A mirror of 511 times 16 KiB grew to a RAID5 with chunks of 64 KiB. Ours moved all of it; the driver, which went on
+/// with it, only whole chunks, and the last 48 KiB were gone.
+#[test]
+fn a_mirror_becomes_striped_with_a_chunk_that_divides_it() {
+    let mut mirror = array(Level::Raid1, "", 0, 2, 1);
+    let shape = Shape {
+        level: Level::Raid1,
+        layout: Layout::None,
+        chunk: Sectors::ZERO,
+        raid_disks: 2,
+        component: Sectors::new(16352),
+        member_sizes: &[Sectors::new(16352); 2],
+    };
+    mirror.geometry = Geometry::new(&shape).unwrap();
+    let to_five = Change { level: Some(Level::Raid5), raid_disks: Some(3), ..Change::default() };
+    let planned = plan(&mirror, &to_five).unwrap();
+    assert_eq!(
+        (planned.after.chunk(), planned.after.component()),
+        (Sectors::new(32), Sectors::new(16352))
+    );
+}
+
 /// After an interruption the same words go on, or there is nothing left to do.
 #[test]
 fn a_data_offset_beside_something_else_may_be_there() {
@@ -701,6 +723,11 @@ fn agrees(present: &Present, plan: &Plan) -> Result<(), proptest::test_runner::T
         at = to;
         if let Step::Restripe(step) = step {
             prop_assert!(from.level() == to.level());
+            let whole = |size: Sectors| size.get().is_multiple_of(to.chunk().get());
+            prop_assert!(
+                to.level() == Level::Raid10 || whole(from.component()),
+                "no end is cut off"
+            );
             prop_assert!(step.critical.is_empty() == (step.mode == Mode::DataOffset));
             prop_assert!((step.backup_bytes > 0) == (step.mode != Mode::DataOffset));
             prop_assert!(step.critical.end <= step.restripe.track.total);
