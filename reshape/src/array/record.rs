@@ -469,6 +469,10 @@ fn adopt(freshest: &Superblock, own: &Superblock, member: bool) -> Result<Superb
             let mut reshape = own.reshape().unwrap_or(reshape);
             reshape.position = newest.position;
             own.set_reshape(&reshape)?;
+            if own.events() < freshest.events() {
+                // Who left, or came, with the last change: else the next one would bring back who left.
+                own.take_roles(freshest)?;
+            }
             return Ok(own);
         }
         // The first record of a reshape, the last one, or that of another change.

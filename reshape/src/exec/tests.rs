@@ -688,6 +688,25 @@ fn a_member_that_was_away_for_one_event_is_none_any_more() {
 }
 
 #[test]
+fn who_left_with_the_last_change_does_not_come_back_with_the_next() {
+    let (world, ids, _) = make(&GROWTH, 1);
+    let mut mover = mover(&world);
+    let devices: Vec<Device> = ids.iter().map(|id| world.disk(*id).device()).collect();
+    let mut record = begin_growth(&mut mover, &devices).record;
+    let before = record.entries()[1].superblock.clone();
+    record
+        .commit(&mut mover, now(), |superblock| superblock.set_role(0, Role::Faulty))
+        .expect("written");
+    // The power goes before it is on the second member.
+    let at = before.at().get() * 512;
+    mover.write(&devices[1], at, before.to_bytes(), Durability::Now).expect("written");
+    let (assembly, members) = read(&mut mover, devices).expect("an array");
+    let record = Record::new(&assembly, &members.candidates, &members.devices);
+    let told = record.entries().iter().map(|entry| entry.superblock.role_of(0));
+    assert_eq!(told.collect::<Vec<_>>(), [Some(Role::Faulty); 3]);
+}
+
+#[test]
 fn the_first_record_of_a_raid10_walking_down_may_be_on_some_members_only() {
     let case = Case {
         level: Level::Raid10,

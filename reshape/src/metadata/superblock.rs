@@ -338,6 +338,20 @@ impl Superblock {
         ask!(self, superblock => superblock.set_role(number, role))
     }
 
+    /// Says of every device what `other`, of the same array, says.
+    ///
+    /// # Errors
+    ///
+    /// [`DoesNotFit`] if a device is not in this table.
+    pub fn take_roles(&mut self, other: &Self) -> Result<(), DoesNotFit> {
+        match (self, other) {
+            (Self::V0(own), Self::V0(other)) => own.take_descriptors(other),
+            (own, other) => (0..other.max_dev())
+                .filter_map(|number| Some((number, other.role_of(number)?)))
+                .try_for_each(|(number, role)| own.set_role(number, role)),
+        }
+    }
+
     /// The entries of the table of roles: device numbers are below it (`max_dev`).
     #[must_use]
     pub fn max_dev(&self) -> u32 {

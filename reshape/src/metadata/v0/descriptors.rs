@@ -91,6 +91,18 @@ impl V0 {
         Ok(())
     }
 
+    /// Takes over all descriptors of another superblock of the array.
+    ///
+    /// # Errors
+    ///
+    /// [`DoesNotFit`] if none of them is this device's.
+    pub fn take_descriptors(&mut self, other: &Self) -> Result<(), DoesNotFit> {
+        for at in (0..DESCRIPTORS).filter_map(place) {
+            self.write_descriptor(at, other.read_descriptor(at));
+        }
+        self.set_this_disk(self.this_disk().number)
+    }
+
     /// The role of this device.
     #[must_use]
     pub fn role(&self) -> Role {

@@ -300,4 +300,16 @@ mod tests {
         assert_eq!(superblock.this_disk(), superblock.descriptor(1).unwrap());
         assert_eq!(superblock.role(), Role::Spare);
     }
+
+    #[test]
+    fn what_another_superblock_says_of_all_devices_is_taken_over_and_this_disk_stays_this_disk() {
+        let (mut own, mut other) = (degraded(), degraded());
+        other.set_role(3, Role::Active(Slot::new(1))).unwrap();
+        other.set_role(2, Role::Faulty).unwrap();
+        other.set_this_disk(0).unwrap();
+        own.take_descriptors(&other).unwrap();
+        let roles = [Some(Role::Faulty), Some(Role::Active(Slot::new(1)))];
+        assert_eq!([own.role_of(2), own.role_of(3)], roles);
+        assert_eq!((own.this_disk().number, own.role()), (3, Role::Active(Slot::new(1))));
+    }
 }
