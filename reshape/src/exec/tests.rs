@@ -8,6 +8,7 @@ use kcopy::pool::Pool;
 use kcopy::{Device, Sector, Sectors};
 use proptest::prelude::*;
 
+use super::window::bytes_of;
 use super::*;
 use crate::array::bench::numbered;
 use crate::array::{Age, Members, Mend, Source};
@@ -15,8 +16,8 @@ use crate::assemble::{Assembly, Shapes, assemble};
 use crate::geometry::{Geometry, Layout, Level, Shape};
 use crate::machine::State;
 use crate::metadata::{
-    ArrayName, DeviceFlags, Features, NewArray, NewDevice, Placement, Resync, Role, Superblock,
-    Uuid, Version,
+    ArrayName, BackupHeader, DeviceFlags, Features, NewArray, NewDevice, Placement, Resync, Role,
+    Superblock, Uuid, Version,
 };
 use crate::mover::Durability;
 
@@ -685,6 +686,36 @@ fn a_member_that_was_away_for_one_event_is_none_any_more() {
     let (assembly, _) = read(&mut mover, all).expect("an array");
     assert_eq!(assembly.members[0].state, crate::assemble::MemberState::Stale);
     assert_eq!(assembly.degraded(), 1);
+}
+
+/// Not by its checksum, which would tell torn data apart as well.
+#[test]
+fn a_header_claims_no_data_that_is_not_durable() {
+    let (range, readers) = (Range::new(64, 48), GROWTH.restripe().readers());
+    let content: Vec<u8> =
+        (0..bytes_of(48)).map(|at| u8::try_from(at % 251).expect("a byte")).collect();
+    let mut claims = 0;
+    for (operations, seed) in
+        (0..40).flat_map(|operations| (0..8).map(move |seed| (operations, seed)))
+    {
+        let world = SimWorld::new(1);
+        let disk = world.add_disk(DiskOptions::new(1 << 20).file(1 << 20));
+        let what = (Sectors::new(48), readers);
+        let made = BackupFile::create(&mut mover(&world), disk.device(), [7; 16], what, now());
+        let _ = made.expect("room").keep(&mut powered(&world, operations), range, &content, now());
+        let left = world.snapshot().after(Crash::Seeded(seed), seed);
+        let bytes = left.disk(disk.id()).bytes();
+        let header = BackupHeader::parse(&bytes[..512]).expect("one at any moment");
+        if header.first.length.get() != 0 {
+            let at = bytes_of(header.data_at.get());
+            assert!(
+                bytes[at..at + content.len()] == content[..],
+                "{operations} operations, seed {seed}"
+            );
+            claims += 1;
+        }
+    }
+    assert!(claims > 0);
 }
 
 #[test]
