@@ -170,9 +170,6 @@ impl V0 {
 
     /// Gives device `number` a slot that a reshape has to fill: active, not in sync.
     ///
-    /// Nothing says any more that nobody is in that slot: mdadm takes it from the descriptor of the slot's number
-    /// that whoever is there has failed, and starts no array with such a device.
-    ///
     /// # Errors
     ///
     /// [`DoesNotFit`] if there is no such descriptor.
@@ -180,12 +177,6 @@ impl V0 {
         let value = i128::from(number);
         let missing = DoesNotFit { field: "disks", version: "0.90", value };
         let old = self.descriptor(number).ok_or(missing)?;
-        let empty = Descriptor::missing(slot);
-        if number != slot.get() && self.descriptor(slot.get()) == Some(empty) {
-            let unused =
-                Descriptor { number: 0, raid_disk: 0, state: DeviceState::empty(), ..empty };
-            self.set_descriptor(slot.get(), unused)?;
-        }
         let state = DeviceState::ACTIVE;
         self.set_descriptor(number, Descriptor { number, raid_disk: slot.get(), state, ..old })
     }
@@ -224,6 +215,7 @@ impl V0 {
     /// descriptor was set. A slot without a device counts as failed, and not in the total.
     pub fn recount(&mut self) {
         self.part_spares();
+        self.forget_failures();
         let mut counts = Counts::default();
         for number in 0..DESCRIPTORS {
             let Some(Descriptor { state, .. }) =
@@ -262,6 +254,25 @@ impl V0 {
             if self.this_disk().number == spare.number {
                 self.write_descriptor(at::THIS_DISK, spare);
             }
+        }
+    }
+
+    /// Nothing says of a slot that nobody is in it while a device of another number is: mdadm takes it from the
+    /// descriptor of the slot's number that whoever is there has failed, and starts no array with such a device.
+    fn forget_failures(&mut self) {
+        let member = |number: u32| match self.role_of(number) {
+            Some(Role::Active(slot)) => Some(slot),
+            Some(Role::Spare | Role::Faulty | Role::Journal | Role::Reserved(_)) | None => None,
+        };
+        let taken: Vec<Slot> = (0..DESCRIPTORS).filter_map(member).collect();
+        for slot in taken {
+            let empty = Descriptor::missing(slot);
+            if self.descriptor(slot.get()) != Some(empty) {
+                continue;
+            }
+            let Some(at) = place(slot.get()) else { continue };
+            let state = DeviceState::empty();
+            self.write_descriptor(at, Descriptor { number: 0, raid_disk: 0, state, ..empty });
         }
     }
 

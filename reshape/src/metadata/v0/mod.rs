@@ -275,6 +275,7 @@ mod tests {
         };
         superblock.set_filling(3, Slot::new(1)).unwrap();
         superblock.set_reshape(&growth).unwrap();
+        superblock.recount();
         assert_eq!((superblock.role(), superblock.role_of(1)), (Role::Active(Slot::new(1)), None));
         superblock.set_role(3, Role::Spare).unwrap();
         assert_eq!(superblock.descriptor(1), Some(Descriptor::missing(Slot::new(1))));
@@ -283,6 +284,20 @@ mod tests {
         superblock.set_role(3, Role::Active(Slot::new(1))).unwrap();
         superblock.set_role(1, Role::Spare).unwrap();
         assert_eq!(superblock.role_of(3), Some(Role::Active(Slot::new(1))));
+    }
+
+    /// The same where the slot was filled before the reshape began: two disks were added to a degraded RAID6, the first
+    /// took the empty slot.
+    #[test]
+    fn nothing_says_that_a_slot_is_empty_in_which_somebody_is() {
+        let mut superblock = degraded();
+        superblock.set_role(3, Role::Active(Slot::new(1))).unwrap();
+        superblock.recount();
+        let counts = superblock.counts();
+        assert_eq!((superblock.role_of(1), counts.failed, counts.active), (None, 0, 3));
+        superblock.set_role(3, Role::Spare).unwrap();
+        superblock.recount();
+        assert_eq!(superblock.descriptor(1), Some(Descriptor::missing(Slot::new(1))));
     }
 
     /// Half of the members of a RAID10 are spares of the RAID0 that it becomes: mdadm took them for copies of the
