@@ -352,6 +352,29 @@ fn content_that_looks_moved_behind_the_backup_is_not_gone_on_from() {
     members.expect_refused("salvage ALL --backup-file backup --yes", "does not say where");
 }
 
+/// mdadm 4.2 let the driver run ahead of a backup that it had written for the first two sections. With two parities the
+/// rows tell: `reshape salvage` knew, but `reshape export` gave wrong content with exit code 0, and `continue`, `revert`
+/// and `restore` put the backup back, over what had been moved.
+#[test]
+fn rows_tell_how_far_the_driver_ran_ahead_of_its_backup() {
+    let members = Members::hard("g6-to-5-v11.ahead59392");
+    let before = members.state();
+    for command in GO_ON.iter().chain(&["restore ALL --yes"]) {
+        let done = members.reshape(&format!("{command} --backup-file backup")).expect_code(2);
+        assert!(done.stderr.contains("on the members says array sector 59392"), "{}", done.stderr);
+        assert!(done.stderr.contains("reshape salvage"), "{}", done.stderr);
+    }
+    assert_eq!(members.state(), before, "something was written");
+    let line = "salvage ALL --backup-file backup --yes";
+    let told = members.reshape(line).expect_code(0).stdout;
+    let (_, next) = told.rsplit_once("; reshape ").expect("a command");
+    let next = next.trim_end().strip_suffix(" goes on").expect("what goes on");
+    members.reshape(&format!("{next} --yes")).expect_code(0);
+    members.reshape("check ALL").expect_code(0);
+    members.reshape("export ALL --to after").expect_code(0);
+    members.expect_content("after", 0, members.sectors());
+}
+
 /// The record is a section behind. mdadm had cleared that section to save another one there, and all of the next one
 /// waits: so that is where the front is. 960 sectors were wrong with exit code 0, and salvage could not tell.
 #[test]

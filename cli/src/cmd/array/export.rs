@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::backup::{self, Wanted};
 use super::given::{Access, Given, failed, refused};
 use super::going;
-use super::going::record::{TURNED, by_content, disbelief, doubt};
+use super::going::record::{TURNED, ahead, by_content, disbelief, doubt};
 use super::range::{Part, Watch, is_block, part};
 use crate::args::Direct;
 use crate::args::array::ExportArgs;
@@ -188,6 +188,13 @@ fn check_record(args: &ExportArgs, given: &mut Given, screen: Screen) -> Result<
             return Err(Failure::refused(format!("cannot export the array: {why}"))
                 .hint("reshape salvage --to exports what there is, and names what cannot be told; --force reads as it \
                        is recorded"));
+        }
+        let told = (args.run.progress, screen);
+        if ongoing.may_be_ahead(&verdicts)
+            && let Some(why) = ahead(mover, (assembly, members), file.as_slice(), told)?
+        {
+            return Err(Failure::refused(format!("cannot export the array: {why}"))
+                .hint("reshape salvage --to exports what is there; --force reads as it is recorded"));
         }
         if ongoing.is_told_by_old_stripes(mover).map_err(|error| going::refused(&error))? {
             return Ok(());

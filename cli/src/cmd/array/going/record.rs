@@ -9,7 +9,7 @@ use reshape::array::Members;
 use reshape::assemble::{Assembly, Member, Shapes};
 use reshape::mover::Mover;
 use reshape::salvage::{
-    SalvageError, Unvouched, Verdict, find, goes_together, is_proven, unvouched,
+    Finding, SalvageError, Unvouched, Verdict, find, goes_together, is_proven, unvouched,
 };
 
 use super::{Going, refused};
@@ -57,8 +57,13 @@ pub(super) fn check(going: &mut Going, how: &MovingArgs, screen: Screen) -> Resu
         return Ok(());
     }
     let told = (how.progress, screen);
-    let Going { mover, ongoing, .. } = going;
-    match doubt(mover, (&ongoing.assembly, &ongoing.members), &files, told)? {
+    let Going { mover, ongoing, verdicts, .. } = going;
+    let seen = (&ongoing.assembly, &ongoing.members);
+    let found = match ongoing.may_be_ahead(verdicts) {
+        true => ahead(mover, seen, &files, told)?,
+        false => doubt(mover, seen, &files, told)?,
+    };
+    match found {
         None => Ok(()),
         Some(why) => Err(Failure::refused(format!("cannot go on: {why}; nothing was overwritten"))
             .hint("reshape salvage shows what is there, and puts the record right")),
@@ -87,29 +92,20 @@ pub(crate) fn doubt(
     mover: &mut Mover,
     (assembly, members): (&Assembly, &Members),
     files: &[Device],
-    (progress, screen): (args::Progress, Screen),
+    told: (args::Progress, Screen),
 ) -> Result<Option<String>, Failure> {
     let moves = |member: &Member| member.new_data_offset != member.data_offset;
     if !assembly.members.iter().any(moves) {
         return Ok(None);
     }
-    let each = assembly.component.get() * kcopy::SECTOR_SIZE;
-    let count = u64::try_from(members.devices.len()).unwrap_or(1);
-    let mut watch = Watch::begin(progress, screen, Phase::Check, each * count)?;
-    let moved = &mut |done| watch.moved(done);
-    let found = match is_proven(mover, members, assembly, moved) {
-        Ok(true) => Ok(None),
-        Ok(false) => find(mover, members, assembly, files, moved).map(Some),
-        Err(error) => Err(error),
-    };
-    let interrupted = watch.interrupted();
-    watch.finish();
-    if interrupted {
-        let failure =
-            Failure::failed("interrupted while the record was checked: nothing was written");
-        return Err(Failure { exit: Exit::Interrupted, ..failure });
-    }
-    let Some(finding) = found.map_err(|error| unknown(&error))? else { return Ok(None) };
+    let found = looked((assembly, members), told, |moved| {
+        match is_proven(mover, members, assembly, moved) {
+            Ok(true) => Ok(None),
+            Ok(false) => find(mover, members, assembly, files, moved).map(Some),
+            Err(error) => Err(error),
+        }
+    })?;
+    let Some(finding) = found else { return Ok(None) };
     let as_recorded = finding.resume == finding.recorded;
     Ok(match finding.verdict {
         Verdict::AsRecorded => None,
@@ -117,10 +113,7 @@ pub(crate) fn doubt(
             "the members are torn against each other around {}: no position reads all of it",
             finding.recorded
         )),
-        Verdict::Found => Some(format!(
-            "the superblocks say that the reshape stands at {}, but what stands on the members says {}",
-            finding.recorded, finding.resume
-        )),
+        Verdict::Found => Some(elsewhere(&finding)),
         // Of nothing it is known that it is lost, and nothing speaks for another position: content may be too uniform
         // to tell.
         Verdict::Lost if finding.lost == finding.open && as_recorded && is_resized(assembly) => {
@@ -138,6 +131,52 @@ pub(crate) fn doubt(
                 .into(),
         ),
     })
+}
+
+/// Why the recorded position cannot be right, if the driver has run ahead of a backup of mdadm's: reads all that is on
+/// the members.
+///
+/// # Errors
+///
+/// Interrupted, or members that cannot be read.
+pub(crate) fn ahead(
+    mover: &mut Mover,
+    (assembly, members): (&Assembly, &Members),
+    files: &[Device],
+    told: (args::Progress, Screen),
+) -> Result<Option<String>, Failure> {
+    let finding = looked((assembly, members), told, |moved| {
+        find(mover, members, assembly, files, moved)
+    })?;
+    let is_elsewhere = finding.is_sure() && finding.resume != finding.recorded;
+    Ok(is_elsewhere.then(|| elsewhere(&finding)))
+}
+
+fn elsewhere(finding: &Finding) -> String {
+    format!(
+        "the superblocks say that the reshape stands at {}, but what stands on the members says {}",
+        finding.recorded, finding.resume
+    )
+}
+
+/// What a look at the members finds, shown while it goes on.
+fn looked<T>(
+    (assembly, members): (&Assembly, &Members),
+    (progress, screen): (args::Progress, Screen),
+    look: impl FnOnce(&mut dyn FnMut(u64) -> bool) -> Result<T, SalvageError>,
+) -> Result<T, Failure> {
+    let each = assembly.component.get() * kcopy::SECTOR_SIZE;
+    let count = u64::try_from(members.devices.len()).unwrap_or(1);
+    let mut watch = Watch::begin(progress, screen, Phase::Check, each * count)?;
+    let found = look(&mut |done| watch.moved(done));
+    let interrupted = watch.interrupted();
+    watch.finish();
+    if interrupted {
+        let failure =
+            Failure::failed("interrupted while the record was checked: nothing was written");
+        return Err(Failure { exit: Exit::Interrupted, ..failure });
+    }
+    found.map_err(|error| unknown(&error))
 }
 
 /// Why the record cannot be believed where only a backup speaks for it.

@@ -57,6 +57,8 @@ pub(crate) fn restore(args: &RestoreArgs, screen: Screen) -> Result<Exit, Failur
         format!("{}; what its backup holds is put back: {}", going.title(), paths(&going));
     confirm(args.how.ask.yes.into(), &question)?;
     let epoch = Epoch::begin();
+    let mut going = going;
+    super::record::check(&mut going, &args.how, screen)?;
     let (going, ground) = prepare(going, &args.how, screen)?;
     let text = match ground {
         Ground::Restored { from } => format!(
