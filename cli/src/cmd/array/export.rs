@@ -193,8 +193,9 @@ fn check_record(args: &ExportArgs, given: &mut Given, screen: Screen) -> Result<
         if ongoing.may_be_ahead(&verdicts)
             && let Some(why) = ahead(mover, (assembly, members), file.as_slice(), told)?
         {
-            return Err(Failure::refused(format!("cannot export the array: {why}"))
-                .hint("reshape salvage --to exports what is there; --force reads as it is recorded"));
+            return Err(Failure::refused(format!("cannot export the array: {why}")).hint(
+                "reshape salvage --to exports what is there; --force reads as it is recorded",
+            ));
         }
         if ongoing.is_told_by_old_stripes(mover).map_err(|error| going::refused(&error))? {
             return Ok(());

@@ -145,9 +145,8 @@ pub(crate) fn ahead(
     files: &[Device],
     told: (args::Progress, Screen),
 ) -> Result<Option<String>, Failure> {
-    let finding = looked((assembly, members), told, |moved| {
-        find(mover, members, assembly, files, moved)
-    })?;
+    let finding =
+        looked((assembly, members), told, |moved| find(mover, members, assembly, files, moved))?;
     let is_elsewhere = finding.is_sure() && finding.resume != finding.recorded;
     Ok(is_elsewhere.then(|| elsewhere(&finding)))
 }
