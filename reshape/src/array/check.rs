@@ -4,7 +4,7 @@
 //! 8 sectors for each row of 4 KiB whose parity is wrong, 128 sectors for each run of mirrors that
 //! differs. With two parities the wrong member can be named; it is the one that is mended. With one,
 //! or with mirrors that stand one against one, nobody can tell: parity is computed anew, the first
-//! copy counts. So where Q stays on the last member, for data: mdadm leaves both parities wrong there.
+//! copy counts. Nor where Q stays on the last member, and mdadm has left parities of other blocks.
 //!
 //! A member that cannot be written is not written again, and counts no more where that was tried; as long as it can be
 //! read, the other rows are mended with what it holds, for what is missing of them later has to come from parity
@@ -325,10 +325,25 @@ impl Scrub<'_> {
         self.flights.clear();
     }
 
+    /// Where Q stays on the last member, no data is called wrong once other rows have both parities wrong: mdadm puts a
+    /// section back there with the parities of other blocks, and these may agree on one that nobody has written.
+    fn doubt_data(&mut self) {
+        let geometry = self.view.geometry();
+        let is_apart = geometry.stripes().is_some_and(|stripes| stripes.q_is_apart());
+        if !is_apart || self.found.iter().all(|found| found.slot.is_some()) {
+            return;
+        }
+        let is_data = |slot: Slot, at| matches!(geometry.on(slot, at), On::Data(_));
+        for found in &mut self.found {
+            found.slot = found.slot.filter(|slot| !is_data(*slot, found.start));
+        }
+    }
+
     /// Counts, and joins neighbours.
     fn conclude(&mut self) {
         self.found.sort_unstable_by_key(|mismatch| mismatch.start);
         self.found.dedup();
+        self.doubt_data();
         self.report.unreadable.sort_unstable();
         for found in &self.found {
             self.report.mismatch_sectors += found.sectors;

@@ -138,11 +138,9 @@ impl Verify {
         usize::try_from(self.span.stripes.data_disks()).unwrap_or(usize::MAX)
     }
 
-    /// The member that a verdict names. Where Q is apart no data is called wrong: what mdadm puts back from a backup
-    /// there gets both parities of other blocks, and they may agree on one that nobody has written.
+    /// The member that a verdict names.
     fn slot(&self, stripe: u64, verdict: Verdict) -> Option<Slot> {
         let role = match verdict {
-            Verdict::Data(_) if self.span.stripes.q_is_apart() => return None,
             Verdict::P => Role::P,
             Verdict::Q => Role::Q,
             Verdict::Data(index) => Role::Data(index),

@@ -244,13 +244,7 @@ proptest! {
         bench.disks[slot].write(at, &old.iter().map(|b| b ^ 0x5a).collect::<Vec<_>>());
         let report = bench.array.check(&mut bench.mover, Mend::Report, &mut |_| true).expect("checked");
         prop_assert!(report.mismatch_sectors >= 8, "{report:?}");
-        let is_data = {
-            let geometry = bench.array.view().expect("whole").geometry().clone();
-            let place = Slot::new(u32::try_from(slot).expect("small"));
-            matches!(geometry.on(place, MemberSector::new(row)), crate::geometry::On::Data(_))
-        };
-        let named = level == Level::Raid6 && !(is_data && layout >= 16);
-        if named {
+        if level == Level::Raid6 {
             let wrong = [Wrong {
                 start: MemberSector::new(row),
                 sectors: 8,
@@ -260,7 +254,7 @@ proptest! {
         }
         bench.array.check(&mut bench.mover, Mend::Repair, &mut |_| true).expect("repaired");
         bench.check();
-        if named {
+        if level == Level::Raid6 {
             prop_assert_eq!(bench.disks[slot].read(at, 512), old);
             bench.read();
         }
@@ -268,7 +262,7 @@ proptest! {
 }
 
 /// mdadm put a section of a RAID6 back whose Q was on the last member, with both parities of other blocks: the content
-/// was right, the parities said that one block of it was zeros, and the repair believed them.
+/// was right, the parities of one row said that a block of it was zeros, and the repair believed them.
 #[test]
 fn two_parities_that_lack_a_block_are_mended_not_the_block() {
     const LEFT_SYMMETRIC_6: u32 = 18;
@@ -278,6 +272,9 @@ fn two_parities_that_lack_a_block_are_mended_not_the_block() {
     let write = |bench: &mut Bench| {
         let source = Source::Memory(Arc::new(bench.model.clone()));
         bench.array.write_from(&mut bench.mover, all, &source, &mut |_| true).expect("written");
+    };
+    let check = |bench: &mut Bench, mend| {
+        bench.array.check(&mut bench.mover, mend, &mut |_| true).expect("checked").wrong
     };
     let block = bench.model[..4096].to_vec();
     bench.model[..4096].fill(0);
@@ -290,9 +287,14 @@ fn two_parities_that_lack_a_block_are_mended_not_the_block() {
     for (member, parity) in parities.into_iter().zip(without) {
         bench.disks[member].write(at, &parity);
     }
-    let report =
-        bench.array.check(&mut bench.mover, Mend::Repair, &mut |_| true).expect("repaired");
-    assert_eq!(report.wrong, [Wrong { start: MemberSector::new(0), sectors: 8, slot: None }]);
+    let wrong = |sectors, slot| vec![Wrong { start: MemberSector::new(0), sectors, slot }];
+    assert_eq!(check(&mut bench, Mend::Report), wrong(8, Some(Slot::new(0))), "it may be rot");
+    // The second one has P on member 2.
+    for member in [2, 4] {
+        let bytes: Vec<u8> = (0..4096_usize).map(|n| (n * member % 241).to_le_bytes()[0]).collect();
+        bench.disks[member].write(at + 4096, &bytes);
+    }
+    assert_eq!(check(&mut bench, Mend::Repair), wrong(16, None));
     bench.check();
     let (content, _) = bench.array.read(&mut bench.mover, all).expect("read");
     assert!(content == bench.model, "the repair changed the content");

@@ -8,7 +8,7 @@ const AFTER: &str = "\
 Mismatches are counted in sectors, as the kernel counts them. With two parities (RAID6) the member that \
 is wrong is named, and it is the one that is mended. With one parity, or one copy against another, \
 nobody can tell which is wrong: parity is computed anew, and the first copy counts. So with two where Q \
-stays on the last member (layouts that end in -6), for mdadm may leave both of them wrong there.
+stays on the last member (layouts that end in -6) and other rows have both of them wrong, as mdadm may leave them.
 
 Exit codes: 0 everything agrees, or was repaired; 1 something does not agree, or could not be read; \
 2 refused; 130 interrupted.
