@@ -352,9 +352,9 @@ fn content_that_looks_moved_behind_the_backup_is_not_gone_on_from() {
     members.expect_refused("salvage ALL --backup-file backup --yes", "does not say where");
 }
 
-/// mdadm 4.2 let the driver run ahead of a backup that it had written for the first two sections. With two parities the
-/// rows tell: `reshape salvage` knew, but `reshape export` gave wrong content with exit code 0, and `continue`, `revert`
-/// and `restore` put the backup back, over what had been moved.
+/// mdadm 4.2 let the driver run ahead of a backup that it had written for the first two sections. With two parities
+/// the rows tell: `reshape salvage` knew, but `reshape export` gave wrong content with exit code 0, and `continue`,
+/// `revert` and `restore` put the backup back, over what had been moved.
 #[test]
 fn rows_tell_how_far_the_driver_ran_ahead_of_its_backup() {
     let members = Members::hard("g6-to-5-v11.ahead59392");

@@ -161,8 +161,8 @@ fn from_raid0(geometry: &Geometry, to: Level) -> Result<Takeover, NoTakeover> {
     becomes(geometry, (to, layout), raid_disks, members)
 }
 
-/// The chunk that a mirror of this size gets when it becomes striped: the largest up to 64 KiB that divides what is used
-/// of the members. `None`: not even the smallest one does.
+/// The chunk that a mirror of this size gets when it becomes striped: the largest up to 64 KiB that divides what is
+/// used of the members. `None`: not even the smallest one does.
 #[must_use]
 pub fn striped_chunk(size: Sectors) -> Option<Sectors> {
     let divides = 1_u64.checked_shl(size.get().trailing_zeros()).unwrap_or(MIRROR_CHUNK);
