@@ -264,6 +264,11 @@ pub fn plan(present: &Present, change: &Change) -> Result<Plan, Refusal> {
     if change.size.is_some() {
         return sizes::resize(present, change);
     }
+    let lacks_parity =
+        present.geometry.level() == Level::Raid4 && present.slots.last() == Some(&None);
+    if lacks_parity && change.level.is_none() && change.raid_disks.is_some() {
+        return Err(Refusal::LevelUnsaid);
+    }
     if !change.reshapes() && change.array_size.is_some() {
         return sizes::array_size(present, change);
     }

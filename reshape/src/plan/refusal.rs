@@ -66,6 +66,9 @@ pub enum Refusal {
         /// What it has.
         most: Sectors,
     },
+    /// It may be a RAID0 in the middle of a change, which means other numbers of members.
+    #[error("the array is a raid4 without its parity, as a raid0 is in the middle of a change")]
+    LevelUnsaid,
     /// A size that holds no whole chunk, or is no multiple of one; or of as many as hold copies of each other.
     #[error("{} of each member is no multiple of {}", exact(*wanted), size(*chunk))]
     SizeNotChunks {
@@ -404,6 +407,7 @@ impl Refusal {
             Self::SizeNotChunks { .. } => "size-not-chunks",
             Self::SizeNotRecordable { .. } => "size-not-recordable",
             Self::WouldShrink { .. } => "would-shrink",
+            Self::LevelUnsaid => "level-unsaid",
             Self::ArrayTooSmall { .. } => "array-too-small",
             Self::ChunkDoesNotDivide { .. } => "chunk-does-not-divide",
             Self::ChunkMeaningless { .. } => "chunk-meaningless",
@@ -498,6 +502,7 @@ impl Refusal {
             Self::BadSectors { .. } => {
                 "write over what is lost, or rebuild the member; reshape examine lists the sectors"
             }
+            Self::LevelUnsaid => "say --level=0 if it was one, or --level=4, in the same command",
             Self::SizeAlone => "change the size in a command of its own, before or after",
             Self::NoSize { .. } => "add members instead, or change the level first",
             Self::SizeNotRecordable { .. } => "superblocks 1.x can record it",

@@ -382,6 +382,28 @@ fn a_data_offset_that_is_asked_for_is_taken_or_refused_with_its_bounds() {
     assert_eq!(told(&grow), Ok(-2048));
 }
 
+/// A RAID0 of three was to shrink to two, and was killed behind its takeover: the same command, typed again, offered to
+/// cut the content to half of what two members of a RAID0 hold.
+#[test]
+fn what_may_have_been_a_raid0_wants_its_level_said() {
+    let mut present = array(Level::Raid4, "", 128, 4, 0);
+    present.slots[3] = None;
+    let fewer = |level, size: u64| Change {
+        level,
+        raid_disks: Some(2),
+        array_size: Some(WantedSize::Is(Sectors::new(size))),
+        backup: Backup::File,
+        spares: Spares::MayBeTooFew,
+        ..Change::default()
+    };
+    let refused = plan(&present, &fewer(None, 2 * COMPONENT)).unwrap_err();
+    assert_eq!(refused, Refusal::LevelUnsaid);
+    assert!(refused.remedy().contains("--level=0"));
+    let shrunk = plan(&present, &fewer(Some(Level::Raid0), 2 * COMPONENT)).unwrap();
+    assert_eq!(shrunk.after.sectors(), Sectors::new(2 * COMPONENT));
+    assert_ne!(plan(&present, &fewer(Some(Level::Raid4), COMPONENT)), Err(Refusal::LevelUnsaid));
+}
+
 /// A mirror of 511 times 16 KiB grew to a RAID5 with chunks of 64 KiB. Ours moved all of it; the driver, which went on
 /// with it, only whole chunks, and the last 48 KiB were gone.
 #[test]
