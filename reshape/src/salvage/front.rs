@@ -463,6 +463,8 @@ pub(crate) struct Decision {
     pub(crate) contradicting: u64,
     /// The evidence allows other fronts just as well, and no record tells.
     pub(crate) is_ambiguous: bool,
+    /// Only what a backup holds speaks, and for a front behind the freshest record.
+    pub(crate) is_untold: bool,
     /// What was moved again after its source had been overwritten.
     pub(crate) overrun: Option<Overran>,
 }
@@ -487,6 +489,7 @@ impl Decision {
             agreeing: 0,
             contradicting: 0,
             is_ambiguous: false,
+            is_untold: false,
             overrun: None,
         }
     }
@@ -520,7 +523,7 @@ pub(crate) fn decide(
     {
         (recorded, contradicting, since) = (Some(found), others, turn);
     }
-    let as_recorded = recorded.is_some();
+    let fits = recorded.is_some();
     let (front, resume) = recorded.unwrap_or_else(|| {
         let front = evidence.likeliest(walk, &best, claims);
         let resume = walk.position(*front.start());
@@ -533,11 +536,25 @@ pub(crate) fn decide(
         && claims.iter().any(|claim| walk.time(*claim) > 0);
     let is_several = (best.len() > 1 || evidence.is_alive_behind(walk, *front.end()))
         && !evidence.explains(walk, &front, &best);
-    let is_ambiguous = !as_recorded && (is_turned || is_several);
+    let agreeing = alive.before(walk.total());
+    // The driver records what it has moved, so nobody is behind the freshest record; what a backup holds beside a
+    // member that is missing is no witness that this one is.
+    let is_behind = claims.first().is_some_and(|claim| *front.end() < walk.time(*claim));
+    let is_untold = is_behind && agreeing == 0 && !walk.verifies();
+    let as_recorded = fits && !is_untold;
+    let is_ambiguous = is_untold || (!fits && (is_turned || is_several));
     let overrun = evidence.overrun(walk, &front);
     let front = evidence.widened(walk, (front, since), overrun.as_ref());
-    let agreeing = alive.before(walk.total());
-    Decision { front, resume, as_recorded, agreeing, contradicting, is_ambiguous, overrun }
+    Decision {
+        front,
+        resume,
+        as_recorded,
+        agreeing,
+        contradicting,
+        is_ambiguous,
+        is_untold,
+        overrun,
+    }
 }
 
 impl Evidence {

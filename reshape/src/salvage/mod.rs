@@ -408,7 +408,7 @@ fn unproven(
     at_risk: Option<Range>,
 ) -> Option<Range> {
     let (_, walk) = seen;
-    if walk.is_mute() && decision.is_ambiguous && !decision.as_recorded {
+    if decision.is_untold || (walk.is_mute() && decision.is_ambiguous && !decision.as_recorded) {
         return Some(everything(walk));
     }
     if !decision.as_recorded || !(walk.is_mute() || walk.is_mute_where_critical()) {

@@ -248,7 +248,8 @@ impl Walk {
         self.common_shift() == Some(0) && !self.verifies() && self.old.stripes().is_some()
     }
 
-    fn verifies(&self) -> bool {
+    /// Whether rows of one geometry or the other tell anything.
+    pub(crate) fn verifies(&self) -> bool {
         self.has_parity || self.has_new_parity
     }
 
