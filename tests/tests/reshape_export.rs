@@ -234,6 +234,12 @@ fn backups_that_are_of_no_use_are_refused() {
     members.expect_refused("export ALL --backup-file absent --to out", "no such file");
     let done = Members::of("raid1-v12").reshape("export ALL --backup-file m0 --to out");
     assert!(done.expect_code(0).stderr.starts_with("note: m0: no header of a backup"));
+    // The array is at rest: it needs none, and what is left of one is no reason to refuse.
+    let rest = Members::of("raid1-v12");
+    std::fs::copy(members.path("backup"), rest.path("left")).unwrap();
+    rest.patch("left", 64, &[0x55; 4]);
+    let done = rest.reshape("export ALL --backup-file left --to out").expect_code(0);
+    assert!(done.stderr.contains("its checksum is 0x55555555"), "{}", done.stderr);
 }
 
 #[test]

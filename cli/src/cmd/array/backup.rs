@@ -37,6 +37,7 @@ pub(crate) fn lay_over(
     screen: Screen,
 ) -> Result<(), Failure> {
     let age = if wanted.force { Age::Any } else { Age::Checked };
+    let is_at_rest = !matches!(given.assembly.shapes, Shapes::Moving { .. });
     let (need, at_risk) = need(given, wanted.part)?;
     let mut found = Vec::new();
     let mut answered = need == Need::Nothing;
@@ -45,7 +46,8 @@ pub(crate) fn lay_over(
         match Backup::read(&mut given.mover, &device, &given.assembly, age) {
             Ok(backup) => found.push(backup),
             Err(NoBackup::NotNeeded { ours, .. }) => answered |= need.is_answered_by(ours),
-            Err(error @ NoBackup::NotReshaping { .. }) => screen.note(&error.to_string()),
+            // An array at rest needs none, whatever the file is.
+            Err(error) if is_at_rest => screen.note(&error.to_string()),
             // A file that nothing was saved to yet.
             Err(error) if is_absent(&error) && (wanted.force || need.is_answered_by_none()) => {
                 screen.note(&error.to_string());
