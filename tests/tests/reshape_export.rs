@@ -202,8 +202,16 @@ fn critical_section_whose_old_stripes_agree_with_their_parity_needs_no_backup() 
 #[test]
 fn backup_of_another_place_is_no_backup() {
     let members = Members::amid("b6-to-5-v10.mid");
+    // Where its two sections begin: four of them further on.
+    for (at, sector) in [(48, 52224_u64), (80, 50688)] {
+        members.patch("backup", at, &sector.to_le_bytes());
+    }
     let line = "export ALL --backup-file backup --to out";
-    members.expect_refused(line, "the backup holds its sectors from 44544 on");
+    members.expect_refused(line, "the backup holds its sectors from 50688 on");
+    let before = members.state();
+    let done = members.reshape("continue ALL --yes --backup-file backup").expect_code(2);
+    assert!(done.stderr.contains("nothing explains that"), "{}", done.stderr);
+    assert_eq!(members.state(), before, "something was written");
 }
 
 #[test]

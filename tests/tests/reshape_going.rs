@@ -116,6 +116,9 @@ fn killed_growth_to_a_raid0_is_finished() {
     let grow = ["grow", "--add", "m4", "-l", "0", "-n", "5", "--pool", "4MiB"];
     kill(dir.path(), &[&grow[..], old].concat());
     let all = [old, &["m4"]].concat();
+    let said =
+        reshape(dir.path(), &[&["salvage", "--json"], &all[..]].concat()).expect_code(0).json();
+    assert_eq!(said["verdict"], "as_recorded", "{said}");
     reshape(dir.path(), &[&["export", "--to", "half"], &all[..]].concat()).expect_code(0);
     let half = std::fs::read(dir.path().join("half")).expect("exported");
     assert!(
@@ -379,7 +382,8 @@ fn bytes_of(paths: &[PathBuf]) -> Vec<Vec<u8>> {
 #[test]
 fn reshapes_that_are_recorded_wrongly_do_not_go_on() {
     for fixture in corpus::all(Kind::Reshapes) {
-        if fixture.meta()["verdict"] != "lost" {
+        // The last one's record is put right on the way: `reshape_salvage.rs`.
+        if fixture.meta()["verdict"] != "lost" || fixture.name == "b6-to-5-v10.mid" {
             continue;
         }
         let dir = tmp::in_memory();

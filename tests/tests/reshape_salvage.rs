@@ -269,7 +269,13 @@ fn in_place_nothing_tells_without_parity_to_spare() {
     members.expect_content("out", 0, members.sectors());
 }
 
-const GO_ON: [&str; 3] = ["continue ALL --yes", "revert ALL --yes", "export ALL --to out"];
+const GO_ON: [&str; 4] = [
+    "continue ALL --yes",
+    "revert ALL --yes",
+    // It put back what the backup holds, whatever spoke against it.
+    "restore ALL --yes",
+    "export ALL --to out",
+];
 
 /// What is refused without `--force` where only a backup speaks for the record, and it does not.
 fn expect_not_believed(members: &Members, commands: &[&str], why: &str) {
@@ -307,7 +313,8 @@ fn backup_that_does_not_vouch_is_not_gone_on_from() {
 /// as if it waited. They were refused, and before that 1024 sectors of the second one were wrong with exit code 0.
 #[test]
 fn content_that_goes_together_as_recorded_needs_no_backup() {
-    for name in ["g5-chunk-v090.unmoved", "g4-chunk-v11.twice"] {
+    // The last one was stopped so late that the age of its backup says nothing.
+    for name in ["g5-chunk-v090.unmoved", "g4-chunk-v11.twice", "b5-chunk-v090.waited"] {
         let members = Members::hard(name);
         members.reshape("export ALL --to out --backup-file backup").expect_code(0);
         members.expect_content("out", 0, members.sectors());
@@ -324,6 +331,33 @@ fn content_that_goes_together_as_recorded_needs_no_backup() {
     members.reshape("check ALL").expect_code(0);
     members.reshape("export ALL --to after").expect_code(0);
     members.expect_content("after", 0, members.sectors());
+}
+
+/// The record is 384 sectors behind what mdadm's backup goes on from, and all stripes say the same: it was refused
+/// until `reshape salvage --yes` had recorded that.
+#[test]
+fn record_behind_what_the_backup_and_all_stripes_say_is_put_right_on_the_way() {
+    let members = Members::amid("b6-to-5-v10.mid");
+    let before = members.state();
+    let done = members.reshape("export ALL --to halfway --backup-file backup").expect_code(0);
+    assert!(done.stderr.contains("it stands at array sector 44544"), "{}", done.stderr);
+    assert!(!done.stderr.contains("taken from the superblocks"), "{}", done.stderr);
+    members.expect_content("halfway", 0, members.sectors());
+    std::fs::remove_file(members.path("halfway")).expect("removed");
+    assert_eq!(members.state(), before, "a reading command wrote to members");
+    for way in ["continue", "revert", "restore"] {
+        let members = Members::amid("b6-to-5-v10.mid");
+        let done = members.reshape(&format!("{way} ALL --yes --backup-file backup")).expect_code(0);
+        assert!(done.stderr.contains("which is recorded now"), "{way}: {}", done.stderr);
+        if way != "restore" {
+            members.reshape("check ALL").expect_code(0);
+            members.reshape("export ALL --to after").expect_code(0);
+        } else {
+            // Behind what is put back nothing says yet that nothing was overwritten.
+            members.reshape("salvage ALL --to after").expect_code(0);
+        }
+        members.expect_content("after", 0, members.sectors());
+    }
 }
 
 /// The driver had run ahead to sector 3264, and the backup file was empty: mdadm refuses it, and so did ours.
@@ -359,7 +393,7 @@ fn content_that_looks_moved_behind_the_backup_is_not_gone_on_from() {
 fn rows_tell_how_far_the_driver_ran_ahead_of_its_backup() {
     let members = Members::hard("g6-to-5-v11.ahead59392");
     let before = members.state();
-    for command in GO_ON.iter().chain(&["restore ALL --yes"]) {
+    for command in GO_ON {
         let done = members.reshape(&format!("{command} --backup-file backup")).expect_code(2);
         assert!(done.stderr.contains("on the members says array sector 59392"), "{}", done.stderr);
         assert!(done.stderr.contains("reshape salvage"), "{}", done.stderr);

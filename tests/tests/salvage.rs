@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-use kcopy::Device;
+use kcopy::backend::sim::{DiskOptions, Effect, Fault, OpKind, SimDisk, SimWorld};
 use kcopy::device::OpenOptions;
+use kcopy::engine::Config;
+use kcopy::pool::Pool;
+use kcopy::{Device, Errno};
 use reshape::array::{Members, Range, Record, Target};
-use reshape::assemble::{Assembly, Shapes, assemble};
+use reshape::assemble::{Assembly, MemberState, Shapes, assemble};
 use reshape::metadata::Reshape;
 use reshape::mover::{Mover, Options};
-use reshape::salvage::{Finding, Verdict, find, is_proven};
+use reshape::salvage::{Finding, Verdict, find, is_proven, mend, record};
 use reshape::units::ArraySector;
 use tests::binary::{LIMIT, reshape_binary, run};
 use tests::corpus::{self, Fixture, Kind};
@@ -308,7 +311,7 @@ fn the_position_that_was_found_is_recorded_and_then_the_record_is_right() {
         let paths = fixture.unpack_into(dir.path());
         let Salvaged { mut mover, members, assembly, finding } = salvage(&paths);
         let now = assembly.update_time;
-        let put = reshape::salvage::record(&mut mover, &members, &assembly, &finding, now);
+        let put = record(&mut mover, &members, &assembly, &finding, now);
         put.expect("recorded");
         drop((mover, members));
         let mut again = salvage(&paths);
@@ -318,4 +321,97 @@ fn the_position_that_was_found_is_recorded_and_then_the_record_is_right() {
         assert!(same, "{name}: {:?}", again.finding.claims);
         assert_eq!(wrong(&fixture, &mut again, dir.path()), Vec::<u64>::new(), "{name}");
     }
+}
+
+/// The members of a fixture on simulated disks, and what was found out about them.
+fn simulated(name: &str) -> (SimWorld, Vec<SimDisk>, Salvaged, Fixture) {
+    let fixture = corpus::one(Kind::Reshapes, name);
+    let dir = tests::tmp::in_memory();
+    let paths = fixture.unpack_into(dir.path());
+    let world = SimWorld::new(1);
+    let disk = |path: &PathBuf| {
+        let bytes = fs::read(path).expect("read");
+        let disk = world.add_disk(DiskOptions::new(bytes.len().try_into().expect("small")));
+        disk.write(0, &bytes);
+        disk
+    };
+    let disks: Vec<SimDisk> =
+        paths.iter().filter(|path| !path.ends_with("backup")).map(disk).collect();
+    let salvaged = salvaged(&world, &disks);
+    (world, disks, salvaged, fixture)
+}
+
+fn salvaged(world: &SimWorld, disks: &[SimDisk]) -> Salvaged {
+    let pool = Pool::new(2048).expect("memory");
+    let mut mover =
+        Mover::on(Box::new(world.backend()), Box::new(world.clone()), pool, Config::default());
+    let devices = disks.iter().map(SimDisk::device).collect();
+    let members = Members::read(&mut mover, devices).expect("members");
+    let assembly = assemble(&members.candidates).expect("one array");
+    let found = find(&mut mover, &members, &assembly, &[], &mut |_| true);
+    let finding = found.expect("a reshape is recorded");
+    Salvaged { mover, members, assembly, finding }
+}
+
+/// All content is there, each sector in its place.
+fn expect_pattern(world: &SimWorld, salvaged: &mut Salvaged, fixture: &Fixture) {
+    let content = &salvaged.finding.content;
+    let out = world.add_disk(DiskOptions::new(content.sectors().get() * 512));
+    let target = Target::Device { device: out.device(), offset: 0 };
+    let all = Range::new(0, content.sectors().get());
+    let report = content.read_to(&mut salvaged.mover, all, &target, &mut |_| true);
+    assert!(report.expect("read").unreadable.is_empty(), "{}", fixture.name);
+    let meta = fixture.meta();
+    let number = |key: &str| meta[key].as_u64().expect("a number");
+    let sectors = usize::try_from(number("sectors")).expect("small");
+    for (at, sector) in (0..).zip(out.bytes().as_chunks().0).take(sectors) {
+        assert_eq!(*sector, corpus::sector(number("seed"), at), "{}: sector {at}", fixture.name);
+    }
+}
+
+/// A member could not be written while the position was recorded: the command stopped, though the array can do
+/// without one. Where members are torn what it has may be all there is, unless that is saved in a file first.
+#[test]
+fn who_cannot_be_written_leaves_if_the_array_can_do_without() {
+    let fault = || Fault::new(Effect::Error(Errno::IO));
+    for fault in [fault().kind(OpKind::Write), fault().kind(OpKind::Flush)] {
+        for name in ["r5-chunk-64to128.early", "r5-3to4.crit3"] {
+            let (world, disks, mut found, fixture) = simulated(name);
+            world.inject(fault.clone().on(disks[1].id()));
+            let Salvaged { mover, members, assembly, finding } = &mut found;
+            let now = assembly.update_time;
+            let (at, failed) = if finding.torn().is_some() {
+                let refused = record(mover, members, assembly, finding, now);
+                refused.expect_err("nothing is recorded of torn members");
+                let file = world.add_disk(DiskOptions::new(1 << 24)).device();
+                let (ongoing, failed) =
+                    mend(mover, (members, assembly), finding, &file, now).expect("mended");
+                (ongoing.position(), failed)
+            } else {
+                let failed = record(mover, members, assembly, finding, now).expect("recorded");
+                (finding.resume, failed)
+            };
+            let [failed] = &failed[..] else { panic!("{name}: {failed:?}") };
+            assert_eq!(failed.path, disks[1].device().path(), "{name}");
+            world.clear_faults();
+            let left: Vec<SimDisk> =
+                disks.iter().filter(|disk| disk.id() != disks[1].id()).cloned().collect();
+            let mut again = salvaged(&world, &left);
+            assert_eq!(again.finding.recorded, at, "{name}");
+            expect_pattern(&world, &mut again, &fixture);
+            assert!(again.finding.lost.is_empty(), "{name}: {:?}", again.finding.lost);
+            // Whoever comes back is stale.
+            let all = salvaged(&world, &disks);
+            let states = all.assembly.members.iter();
+            let stale = states.filter(|member| member.state == MemberState::Stale).count();
+            assert_eq!(stale, 1, "{name}");
+        }
+    }
+    // Without a member already nobody can leave.
+    let (world, disks, _, _) = simulated("r5-chunk-64to128.early");
+    let Salvaged { mut mover, members, assembly, finding } = salvaged(&world, &disks[1..]);
+    world.inject(fault().kind(OpKind::Write).on(disks[1].id()));
+    let now = assembly.update_time;
+    let error = record(&mut mover, &members, &assembly, &finding, now).expect_err("too few");
+    assert!(error.to_string().contains("without them the array is lost"), "{error}");
 }

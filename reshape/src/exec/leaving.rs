@@ -179,6 +179,6 @@ pub(super) fn is_enough((old, new): (&View, &View), is_there: impl Fn(Slot) -> b
 }
 
 /// The same with the devices of `record`.
-pub(super) fn is_enough_of(views: (&View, &View), record: &Record) -> bool {
+pub(crate) fn is_enough_of(views: (&View, &View), record: &Record) -> bool {
     is_enough(views, |slot| record.number_in(slot).is_some())
 }

@@ -41,6 +41,7 @@ use crate::units::{ArraySector, Slot};
 
 pub use crate::array::FailedMember;
 pub use backup_file::{BackupFile, Readers, save_first};
+pub(crate) use leaving::is_enough_of;
 pub use mutation::Mutation;
 pub use ongoing::{BackupVerdict, Ground, Ongoing, Trust, Turned};
 pub use perform::{At, Performer, Tools};

@@ -363,7 +363,7 @@ impl Ongoing {
                 continue;
             }
             if !self.continues(backup) {
-                if restored || self.is_saved_ahead(backup) {
+                if restored || !self.is_elsewhere(backup) {
                     continue;
                 }
                 let (path, position) = (found.path.clone(), from);
@@ -428,6 +428,19 @@ impl Ongoing {
         backup.sections.iter().any(|(section, _)| {
             track.stretch(section.array_start, section.length.get()).contains(&from)
         })
+    }
+
+    /// Whether a backup that is needed holds what does not go on from where the reshape stands, and none holds what
+    /// does: one of both is wrong.
+    pub fn is_saved_elsewhere(&self, verdicts: &[BackupVerdict]) -> bool {
+        let mut backups =
+            verdicts.iter().filter_map(|found| found.verdict.as_ref().ok()).peekable();
+        backups.peek().is_some() && backups.all(|backup| self.is_elsewhere(backup))
+    }
+
+    fn is_elsewhere(&self, backup: &Backup) -> bool {
+        let is_unmoved = self.expect_enough().is_err() && self.is_unmoved(backup);
+        !is_unmoved && !self.continues(backup) && !self.is_saved_ahead(backup)
     }
 
     /// Whether `backup` was saved before the reshape was recorded, and nothing was moved since.

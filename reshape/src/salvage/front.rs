@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
 
+use super::look::Says;
 use super::walk::{NEVER, UNIT, Walk};
 use crate::metadata::Direction;
 use crate::units::ArraySector;
@@ -143,17 +144,21 @@ pub(crate) enum RowSeen {
 }
 
 impl RowSeen {
-    /// From whether the row verifies as an old and as a new one, if that can be told. `alike`: both
-    /// geometries have the same sum, so that a row that verifies says nothing.
-    pub(crate) fn from(old: Option<bool>, new: Option<bool>, alike: bool) -> Self {
+    /// From what the row says about the stripes of either geometry, if that can be told. Regular content adds up
+    /// by accident: a sum alone says nothing where the other geometry has no parity that could contradict it.
+    pub(crate) fn from(old: Option<Says>, new: Option<Says>) -> Self {
         match (old, new) {
-            (Some(true), None) | (None, Some(true)) if alike => Self::Unknown,
-            (Some(true), Some(false) | None) => Self::Old,
-            (Some(false) | None, Some(true)) => Self::New,
-            (Some(false), Some(false)) => Self::Torn,
-            (Some(false), None) => Self::NotOld,
-            (None, Some(false)) => Self::NotNew,
-            (Some(true), Some(true)) | (None, None) => Self::Unknown,
+            (Some(Says::Sum), None) | (None, Some(Says::Sum)) | (None, None) => Self::Unknown,
+            (Some(old), Some(new)) => match (old.verifies(), new.verifies()) {
+                (true, false) => Self::Old,
+                (false, true) => Self::New,
+                (false, false) => Self::Torn,
+                (true, true) => Self::Unknown,
+            },
+            (Some(old), None) if old.verifies() => Self::Old,
+            (Some(_), None) => Self::NotOld,
+            (None, Some(new)) if new.verifies() => Self::New,
+            (None, Some(_)) => Self::NotNew,
         }
     }
 }

@@ -23,7 +23,7 @@ const UNIT_BYTES: usize = 4096;
 
 /// What the blocks of a row say about the stripes of one geometry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Says {
+pub(crate) enum Says {
     /// They agree with all parity that is left over.
     Agree,
     /// Their sum agrees; there is no Q to be asked.
@@ -36,7 +36,7 @@ pub(super) enum Says {
 
 impl Says {
     /// Whether the row verifies.
-    pub(super) fn verifies(self) -> bool {
+    pub(crate) fn verifies(self) -> bool {
         match self {
             Self::Agree | Self::Sum => true,
             Self::SumWithoutQ | Self::Disagree => false,
@@ -150,8 +150,6 @@ struct Reading {
 struct LookRows {
     old: Option<Reading>,
     new: Option<Reading>,
-    /// Both geometries have the same sum: a row that verifies says nothing.
-    alike: bool,
     seen: Mutex<Vec<(u64, RowSeen)>>,
 }
 
@@ -189,9 +187,7 @@ impl Transform for LookRows {
             let (old, new) = (verdict(&self.old), verdict(&self.new));
             let seen_as = match Says::may_be_torn(old, new) {
                 true => RowSeen::Torn,
-                false => {
-                    RowSeen::from(old.map(Says::verifies), new.map(Says::verifies), self.alike)
-                }
+                false => RowSeen::from(old, new),
             };
             seen.push((at, seen_as));
         }
@@ -480,11 +476,7 @@ impl<'a> Look<'a> {
         if extents.len() < 2 || old.is_none() && new.is_none() {
             return Ok(());
         }
-        let alike = Lens::of(self.old).zip(Lens::of(self.new)).is_some_and(|(old, new)| {
-            let (old, new) = (old.stripes, new.stripes);
-            old.disks() == new.disks() && old.parity_disks() == 1 && new.parity_disks() == 1
-        });
-        let look = Arc::new(LookRows { old, new, alike, seen: Mutex::default() });
+        let look = Arc::new(LookRows { old, new, seen: Mutex::default() });
         let mut job = Job::stripe(0, Arc::clone(&look) as Arc<dyn Transform>);
         for extent in extents {
             job = job.from(extent);

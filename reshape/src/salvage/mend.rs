@@ -20,7 +20,7 @@ use kcopy::Device;
 use super::{Finding, SalvageError, put};
 use crate::array::{Age, ArrayError, Backup, Members, Range, Target};
 use crate::assemble::{Assembly, assemble};
-use crate::exec::{BackupFile, ExecError, Ongoing};
+use crate::exec::{BackupFile, ExecError, FailedMember, Ongoing};
 use crate::metadata::{Direction, Timestamp};
 use crate::mover::{Gather, Mover};
 use crate::units::ArraySector;
@@ -49,7 +49,9 @@ impl Finding {
 }
 
 /// Saves the torn part in `file`, a new one that becomes a backup of the reshape, records the position before
-/// that part, puts the part back as new stripes and records the position behind it, which is returned.
+/// that part, puts the part back as new stripes and records the position behind it. Members that cannot be written
+/// leave the array, if it can do without them: what is torn is in the file. Gives the reshape as it stands then, and
+/// those that left.
 ///
 /// # Errors
 ///
@@ -62,7 +64,7 @@ pub fn mend(
     finding: &Finding,
     file: &Device,
     now: Timestamp,
-) -> Result<ArraySector, SalvageError> {
+) -> Result<(Ongoing, Vec<FailedMember>), SalvageError> {
     let torn = finding.around().ok_or(SalvageError::NotSure)?;
     let bytes = usize::try_from(torn.sectors.get() * kcopy::SECTOR_SIZE);
     let gather = Arc::new(Gather::new(bytes.map_err(|_| ArrayError::Inconsistent)?));
@@ -77,11 +79,19 @@ pub fn mend(
     let saved = BackupFile::create(mover, file.clone(), uuid, (torn.sectors, readers), now);
     let mut saved = saved.map_err(ExecError::from)?;
     saved.keep(mover, torn, &gather.take(), now).map_err(ExecError::from)?;
-    put::record_at(mover, (members, assembly), from, now)?;
-    let members = Members::read(mover, members.devices.clone()).map_err(ExecError::from)?;
+    let leaving = (put::Leaving::WhoFails, now);
+    let mut failed = put::record_at(mover, (members, assembly), from, leaving)?;
+    let mut devices = members.devices.clone();
+    devices.retain(|device| failed.iter().all(|member| member.path != device.path()));
+    let members = Members::read(mover, devices).map_err(ExecError::from)?;
     let assembly = assemble(&members.candidates).map_err(ExecError::from)?;
     let backup = Backup::read(mover, file, &assembly, Age::Any);
     let backup = backup.map_err(|_| ArrayError::Inconsistent)?;
     let ongoing = Ongoing::new(assembly, members)?.restore(mover, &backup, now)?;
-    if ongoing.position() == to { Ok(to) } else { Err(ArrayError::Inconsistent.into()) }
+    failed.extend(ongoing.failed().iter().cloned());
+    if ongoing.position() == to {
+        Ok((ongoing, failed))
+    } else {
+        Err(ArrayError::Inconsistent.into())
+    }
 }

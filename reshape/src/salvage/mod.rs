@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `walk` | pure: when each sector is written to its new place, and when its old one is overwritten |
 //! | `front` | pure: from what was seen to where the front is |
+//! | `inquiry` | whether the recorded position is believed, and why: the order in which evidence counts |
 //! | `look` | rows, units and backups, read through jobs of the copy engine |
 //! | `overrun` | what a second walk has overwritten, put together from where it has carried it |
 //! | `neighbours` | in place: whether content goes together better as if it had been moved |
@@ -32,6 +33,7 @@
 
 mod content;
 mod front;
+mod inquiry;
 mod look;
 mod mend;
 mod near;
@@ -68,6 +70,7 @@ use walk::{UNIT, Walk};
 use zone::{Found, Zone};
 
 pub use content::Content;
+pub use inquiry::{Inquiry, Judgement, Purpose, Question, Why, WhyNot};
 pub use mend::mend;
 pub use near::is_proven;
 pub use put::record;

@@ -1,14 +1,26 @@
 //! The superblocks, put right: one position on all members.
 
 use super::{Finding, SalvageError};
-use crate::array::{Members, Record};
+use crate::array::leaving::commit_without_failed;
+use crate::array::{Array, FailedMember, Members, Record};
 use crate::assemble::{Assembly, Shapes};
+use crate::exec::is_enough_of;
 use crate::metadata::{DoesNotFit, Reshape, Superblock, Timestamp};
 use crate::mover::Mover;
 use crate::units::ArraySector;
 
+/// Whether the array may go on without a member that cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// If it can do without.
+    WhoFails,
+    /// Members are torn against each other: what one of them has may be all there is.
+    Nobody,
+}
+
 /// Records the position that was found on every member, durably, with a new count of changes.
-/// Nothing else is written; what is done afterwards goes on from there.
+/// Nothing else is written; what is done afterwards goes on from there. Members that cannot be written leave the array,
+/// if it can do without them and none are torn; they are returned.
 ///
 /// # Errors
 ///
@@ -21,7 +33,7 @@ pub fn record(
     assembly: &Assembly,
     finding: &Finding,
     now: Timestamp,
-) -> Result<(), SalvageError> {
+) -> Result<Vec<FailedMember>, SalvageError> {
     if !finding.is_sure() && finding.lost.is_empty() {
         return Err(SalvageError::NotSure);
     }
@@ -31,22 +43,27 @@ pub fn record(
     if !finding.is_recordable() {
         return Err(SalvageError::NotRecordable);
     }
-    record_at(mover, (members, assembly), finding.resume, now)
+    let is_torn = finding.front.start() != finding.front.end();
+    let leaving = if is_torn { Leaving::Nobody } else { Leaving::WhoFails };
+    record_at(mover, (members, assembly), finding.resume, (leaving, now))
 }
 
-/// Records a position on every member.
+/// Records a position on every member that can be written; those that left.
 pub(super) fn record_at(
     mover: &mut Mover,
     (members, assembly): (&Members, &Assembly),
     position: ArraySector,
-    now: Timestamp,
-) -> Result<(), SalvageError> {
+    (leaving, now): (Leaving, Timestamp),
+) -> Result<Vec<FailedMember>, SalvageError> {
     let Shapes::Moving { reshape, .. } = &assembly.shapes else {
         return Err(SalvageError::NotReshaping);
     };
     let mut record = Record::new(assembly, &members.candidates, &members.devices);
-    record.commit(mover, now, |superblock| put(superblock, &Reshape { position, ..*reshape }))?;
-    Ok(())
+    let array = Array::open_forced(assembly, &members.devices, &members.bad)?;
+    let views = array.views().ok_or(SalvageError::NotReshaping)?;
+    let enough = |record: &Record| leaving == Leaving::WhoFails && is_enough_of(views, record);
+    let put = |superblock: &mut Superblock| put(superblock, &Reshape { position, ..*reshape });
+    Ok(commit_without_failed(mover, &mut record, now, &enough, put)?)
 }
 
 /// A member that knows of the reshape keeps its own offset; one that does not, learns of it.

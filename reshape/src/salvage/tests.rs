@@ -7,7 +7,7 @@ use kcopy::{Sector, Sectors};
 use proptest::prelude::*;
 
 use super::front::{Decision, Evidence, RowSeen, UnitSeen, decide};
-use super::look::Look;
+use super::look::{Look, Says};
 use super::walk::{UNIT, Walk};
 use crate::array::{Leg, View};
 use crate::geometry::{Geometry, Layout, Level, Part, Shape};
@@ -112,7 +112,7 @@ impl Model {
         self.cells.get(&(slot, at)).copied().unwrap_or(0)
     }
 
-    fn verifies(&self, geometry: &Geometry, offset: u64, row: u64) -> Option<bool> {
+    fn says(&self, geometry: &Geometry, offset: u64, row: u64) -> Option<Says> {
         if row >= ROWS {
             return None;
         }
@@ -129,7 +129,11 @@ impl Model {
                 Err(false) => stored_q = Some(number),
             }
         }
-        Some(p == stored_p && stored_q.is_none_or(|stored| stored == q))
+        Some(match stored_q {
+            None if p == stored_p => Says::Sum,
+            Some(stored) if p == stored_p && stored == q => Says::Agree,
+            None | Some(_) => Says::Disagree,
+        })
     }
 
     fn read(&self, geometry: &Geometry, offset: u64, unit: u64) -> u64 {
@@ -140,18 +144,15 @@ impl Model {
 
     fn look(&self) -> Evidence {
         let mut evidence = Evidence::default();
-        let alike = self.old.raid_disks() == self.new.raid_disks()
-            && self.old.level().parity_disks() == 1
-            && self.new.level().parity_disks() == 1;
         let shift =
             i64::try_from(self.offset).expect("small") - i64::try_from(OFFSET).expect("small");
         for row in 0..ROWS {
             let old = row.checked_add_signed(shift);
             let disks = self.old.raid_disks().max(self.new.raid_disks());
             let blank = (0..disks).all(|slot| self.cell(slot, self.offset + row) == 0);
-            let old = old.and_then(|old| self.verifies(&self.old, OFFSET, old));
-            let new = self.verifies(&self.new, self.offset, row);
-            let seen = if blank { RowSeen::Unknown } else { RowSeen::from(old, new, alike) };
+            let old = old.and_then(|old| self.says(&self.old, OFFSET, old));
+            let new = self.says(&self.new, self.offset, row);
+            let seen = if blank { RowSeen::Unknown } else { RowSeen::from(old, new) };
             let time = self.walk.row_time(row);
             evidence.rows(time..time.saturating_add(1), seen);
         }

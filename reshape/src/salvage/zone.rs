@@ -201,8 +201,10 @@ impl<'a> Zone<'a> {
             };
             let twin = by.and_then(|by| row.checked_add_signed(by));
             let also = twin.and_then(|twin| self.says(other, twin));
-            // A row that verifies as both tells nothing by that, nor one whose members may be torn.
+            // A row that verifies as both tells nothing by that, nor one whose members may be torn, nor one that adds
+            // up by accident where no other parity could contradict it.
             let tells = paired.is_some()
+                && (says != Says::Sum || also.is_some())
                 && !also.is_some_and(Says::verifies)
                 && !Says::may_be_torn(Some(says), also);
             if tells || !says.verifies() {

@@ -12,12 +12,13 @@ use reshape::array::{Age, Array, ArrayError, Range, ReadReport, Taken, Target};
 use reshape::assemble::{Shapes, WhyNotWrite};
 use reshape::exec::Ongoing;
 use reshape::mover::MoveError;
+use reshape::salvage::{Inquiry, Purpose, Why, WhyNot};
+use reshape::units::ArraySector;
 use serde::Serialize;
 
 use super::backup::{self, Wanted};
 use super::given::{Access, Given, failed, refused};
-use super::going;
-use super::going::record::{TURNED, ahead, by_content, disbelief, doubt};
+use super::going::record::{self, Said};
 use super::range::{Part, Watch, is_block, part};
 use crate::args::Direct;
 use crate::args::array::ExportArgs;
@@ -55,17 +56,12 @@ struct RangeReport {
 pub(crate) fn run(args: &ExportArgs, screen: Screen) -> Result<Exit, Failure> {
     check_standard_output(args)?;
     let mut given = Given::open(&args.array.devices, Access::Look, &args.run.mover)?;
-    let mut array = open(&given, args)?;
-    let part = part("export", array.sectors(), args.offset, args.count, None)?;
-    let file = args.backup_file.as_deref();
-    let (size, force) = (array.sectors(), args.force);
+    let size = open(&given, args)?.sectors();
+    let part = part("export", size, args.offset, args.count, None)?;
+    let (file, force) = (args.backup_file.as_deref(), args.force);
     let wanted = Wanted { file, part: part.cover(), size, force };
-    let laid_over = backup::lay_over(&mut array, &mut given, wanted, screen);
-    if let Err(why) = laid_over.and_then(|()| check_record(args, &mut given, screen)) {
-        array = without_backup(args, &mut given, why)?;
-        screen.note("read without a backup: all content goes together as if nothing behind the record had been moved");
-    }
-    warn(&given, screen);
+    let (array, stands) = open_judged(args, &mut given, wanted, screen)?;
+    warn(&given, stands, screen);
     let bytes = part.bytes;
     let sink = Sink::open(&given, args, bytes)?;
     let mut watch = Watch::begin(args.run.progress, screen, Phase::Export, bytes)?;
@@ -169,59 +165,106 @@ fn open(given: &Given, args: &ExportArgs) -> Result<Array, Failure> {
     opened.map_err(|error| refused("read the array", &error))
 }
 
-/// A half-moved array is read from where the superblocks say that the reshape stands, unless what stands
-/// on the members contradicts that.
-fn check_record(args: &ExportArgs, given: &mut Given, screen: Screen) -> Result<(), Failure> {
-    if args.force || !matches!(given.assembly.shapes, Shapes::Moving { .. }) {
-        return Ok(());
-    }
-    let Given { mover, members, assembly } = given;
-    if let Ok(ongoing) = Ongoing::new(assembly.clone(), members.clone()) {
-        let file = args.backup_file.as_deref().map(|path| open_source(path, Direct::Auto));
-        let file = file.transpose()?;
-        let verdicts = ongoing.backups(mover, file.as_ref(), Age::Any);
-        if ongoing.is_turned_by_others(&verdicts) {
-            return Err(Failure::refused(format!("cannot export the array: {TURNED}"))
-                .hint("reshape salvage --to exports what there is, as does --force"));
-        }
-        if let Some(why) = disbelief(mover, (assembly, members), file.as_slice())? {
-            return Err(Failure::refused(format!("cannot export the array: {why}"))
-                .hint("reshape salvage --to exports what there is, and names what cannot be told; --force reads as it \
-                       is recorded"));
-        }
-        let told = (args.run.progress, screen);
-        if ongoing.may_be_ahead(&verdicts)
-            && let Some(why) = ahead(mover, (assembly, members), file.as_slice(), told)?
-        {
-            return Err(Failure::refused(format!("cannot export the array: {why}")).hint(
-                "reshape salvage --to exports what is there; --force reads as it is recorded",
-            ));
-        }
-        if ongoing.is_told_by_old_stripes(mover).map_err(|error| going::refused(&error))? {
-            return Ok(());
-        }
-    }
-    match doubt(mover, (assembly, members), &[], (args.run.progress, screen))? {
-        None => Ok(()),
-        Some(why) => Err(Failure::refused(format!("cannot export the array: {why}"))
-            .hint("reshape salvage --to exports what is there; --force reads as it is recorded")),
-    }
+/// Where a half-moved array is read from.
+#[derive(Clone, Copy, Debug)]
+enum Stands {
+    /// Where the superblocks say.
+    Recorded,
+    /// There, and all content goes together so without what a backup holds.
+    Together,
+    /// Where a backup and all that is on the members say.
+    Elsewhere(ArraySector),
 }
 
-/// The array as the members have it, if all content goes together so; else `why` it cannot be read.
-fn without_backup(args: &ExportArgs, given: &mut Given, why: Failure) -> Result<Array, Failure> {
-    let is_moving = matches!(given.assembly.shapes, Shapes::Moving { .. });
-    let is_sure = why.exit == Exit::Refused && is_moving && !args.force;
-    if is_sure && by_content(&mut given.mover, (&given.assembly, &given.members)).unwrap_or(false) {
-        return open(given, args);
+/// The array with its backup laid over it, or as all that is on the members says.
+fn open_judged(
+    args: &ExportArgs,
+    given: &mut Given,
+    wanted: Wanted<'_>,
+    screen: Screen,
+) -> Result<(Array, Stands), Failure> {
+    let mut array = open(given, args)?;
+    let laid_over = backup::lay_over(&mut array, given, wanted, screen);
+    if args.force || !matches!(given.assembly.shapes, Shapes::Moving { .. }) {
+        return laid_over.map(|()| (array, Stands::Recorded));
     }
-    Err(why)
+    let stands = match laid_over {
+        Ok(()) => where_it_stands(args, given, Purpose::Read, screen)?,
+        Err(why) if why.exit == Exit::Refused => {
+            match where_it_stands(args, given, Purpose::ReadBare, screen) {
+                Ok(Stands::Recorded) => return Err(why),
+                Err(failure) if failure.exit == Exit::Refused => return Err(why),
+                other => other?,
+            }
+        }
+        Err(why) => return Err(why),
+    };
+    match stands {
+        Stands::Recorded => {}
+        Stands::Together => array = open(given, args)?,
+        Stands::Elsewhere(position) => {
+            if let Shapes::Moving { reshape, .. } = &mut given.assembly.shapes {
+                reshape.position = position;
+            }
+            array = open(given, args)?;
+            backup::lay_over(&mut array, given, wanted, screen)?;
+        }
+    }
+    Ok((array, stands))
+}
+
+/// Refuses a record that what stands on the members contradicts.
+fn where_it_stands(
+    args: &ExportArgs,
+    given: &mut Given,
+    purpose: Purpose,
+    screen: Screen,
+) -> Result<Stands, Failure> {
+    let Given { mover, members, assembly } = given;
+    let file = args.backup_file.as_deref().map(|path| open_source(path, Direct::Auto));
+    let file = file.transpose()?;
+    let ongoing = Ongoing::new(assembly.clone(), members.clone()).ok();
+    let verdicts = ongoing.map(|ongoing| ongoing.backups(mover, file.as_ref(), Age::Any));
+    let verdicts = verdicts.unwrap_or_default();
+    let inquiry = Inquiry::new(purpose, (assembly, members), file.as_slice(), &verdicts);
+    let mut inquiry = inquiry.map_err(|error| record::unknown(&error))?;
+    let why = match record::ask(&mut inquiry, mover, (args.run.progress, screen))? {
+        Said::Believed(Why::Content) => return Ok(Stands::Together),
+        Said::Believed(Why::Unopposed | Why::OldStripes | Why::Around | Why::Everything) => {
+            return Ok(Stands::Recorded);
+        }
+        Said::Behind(position) => return Ok(Stands::Elsewhere(position)),
+        Said::Disbelieved(why) => why,
+    };
+    let cause = record::cause(why, inquiry.recorded());
+    Err(Failure::refused(format!("cannot export the array: {cause}")).hint(match why {
+        WhyNot::Turned => "reshape salvage --to exports what there is, as does --force",
+        WhyNot::Backup(_) => {
+            "reshape salvage --to exports what there is, and names what cannot be told; --force reads as it is recorded"
+        }
+        WhyNot::Torn | WhyNot::Stands(_) | WhyNot::Lost(_) | WhyNot::Several => {
+            "reshape salvage --to exports what is there; --force reads as it is recorded"
+        }
+    }))
 }
 
 /// What the content rests on, if that may be wrong.
-fn warn(given: &Given, screen: Screen) {
-    if matches!(given.assembly.shapes, Shapes::Moving { .. }) {
-        screen.note("a reshape is under way: how far it is was taken from the superblocks");
+fn warn(given: &Given, stands: Stands, screen: Screen) {
+    let is_moving = matches!(given.assembly.shapes, Shapes::Moving { .. });
+    if matches!(stands, Stands::Together) {
+        screen.note(
+            "read without a backup: all content goes together as if nothing behind the record had been moved",
+        );
+    }
+    match stands {
+        Stands::Recorded | Stands::Together if is_moving => {
+            screen.note("a reshape is under way: how far it is was taken from the superblocks");
+        }
+        Stands::Recorded | Stands::Together => {}
+        Stands::Elsewhere(position) => screen.note(&format!(
+            "a reshape is under way: the backup and all that is on the members say that it stands at {position}, the \
+             superblocks something else"
+        )),
     }
     if given.assembly.writable() == Err(WhyNotWrite::DirtyDegraded) {
         screen.note(

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::export::file;
 use super::given::{Access, Given, chain, failed, refused};
-use super::going::fresh_file;
+use super::going::{FailedReport, fresh_file, tell_left};
 use super::range::Watch;
 use crate::args::Direct;
 use crate::args::array::SalvageArgs;
@@ -60,6 +60,8 @@ struct Report {
     recovered: Vec<RangeReport>,
     exported_bytes: Option<u64>,
     position_recorded: bool,
+    /// Members that could not be written then, and left the array.
+    failed: Vec<FailedReport>,
     /// The command that goes on, if nothing has to be done before.
     next: Option<String>,
 }
@@ -110,6 +112,8 @@ struct Done {
     recovered: Vec<Range>,
     /// The position that is recorded now.
     recorded: Option<u64>,
+    /// Members that could not be written, and left the array.
+    failed: Vec<FailedReport>,
     /// A new backup, in which what is saved is put back already, or which says that nothing had to be.
     backup: Option<PathBuf>,
 }
@@ -301,25 +305,27 @@ fn put_right(
             let mut put = record(mover, members, assembly, finding, assembly.update_time);
             // Not before: what the file says is true of the position that was found.
             if let Some(file) = file.filter(|_| put.is_ok()) {
-                put = vouch(mover, (members, assembly), finding.resume, &file);
+                let vouched = vouch(mover, (members, assembly), finding.resume, &file);
+                put = put.and_then(|failed| vouched.map(|()| failed));
                 done.backup = Some(file.path().to_owned());
             }
             let hint = "run the same command again: the members may record different positions now";
-            (put.map(|()| finding.resume), hint.to_owned())
+            (put.map(|failed| (finding.resume, failed)), hint.to_owned())
         }
         Way::Mend(file, keep) => {
             let path = name(file.path());
             screen.note(&format!("torn stripes are saved in {path} before they are written anew"));
             let put = mend(mover, (members, assembly), finding, &file, date());
-            let put = put.and_then(|to| {
-                let asks = asks_for(mover, (members, assembly), to)?;
+            let put = put.and_then(|(ongoing, failed)| {
+                let to = ongoing.position();
+                let asks = asks_for(mover, (&ongoing.members, &ongoing.assembly), to)?;
                 if keep == Keep::Own && asks == Asks::Nothing {
                     // One that stays does no harm: it says that it is not needed.
                     let _ = std::fs::remove_file(file.path());
                 } else {
                     done.backup = Some(file.path().to_owned());
                 }
-                Ok(to)
+                Ok((to, failed))
             });
             let hint = format!(
                 "keep {path}: reshape status --backup-file {path} says whether it is needed; if it holds \
@@ -328,10 +334,11 @@ fn put_right(
             (put, hint)
         }
     };
-    let put = put.map_err(|error| {
+    let (put, failed) = put.map_err(|error| {
         Failure::failed(format!("cannot put the members right: {}", chain(&error))).hint(hint)
     })?;
     done.recorded = Some(put.get());
+    done.failed = tell_left(screen, &failed);
     Ok(())
 }
 
@@ -511,7 +518,8 @@ fn tell(
     }
     if let Some(position) = done.recorded {
         let next = next.clone().unwrap_or_default();
-        screen.summary(&format!("recorded {position} on all members; {next} goes on"));
+        let left = if done.failed.is_empty() { "" } else { " that are left" };
+        screen.summary(&format!("recorded {position} on all members{left}; {next} goes on"));
     }
     match finding.verdict {
         _ if done.recorded.is_some() => {}
@@ -631,6 +639,7 @@ fn report(given: &Given, finding: &Finding, done: &Done, next: Option<String>) -
         recovered: ranges(&done.recovered),
         exported_bytes: done.exported,
         position_recorded: done.recorded.is_some(),
+        failed: done.failed.clone(),
         next,
     }
 }

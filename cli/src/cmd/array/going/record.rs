@@ -1,212 +1,180 @@
-//! Whether the recorded position can be right, where the parity of the first window would not tell.
+//! Whether the recorded position is believed, before anything is read from there or moved.
 //!
 //! The real kernel records wrong positions when a reshape keeps the number of members and moves the
 //! data offset. Going on from one destroys the array, and no parity would contradict: so what stands
-//! around the position is looked at first, and everything if that is no proof.
+//! around the position is looked at first, and everything if that is no proof. In which order evidence
+//! counts is the library's ([`Inquiry`]); here are the words.
 
-use kcopy::Device;
-use reshape::array::Members;
-use reshape::assemble::{Assembly, Member, Shapes};
-use reshape::mover::Mover;
+use reshape::array::ArrayError;
+use reshape::mover::{MoveError, Mover};
 use reshape::salvage::{
-    Finding, SalvageError, Unvouched, Verdict, find, goes_together, is_proven, unvouched,
+    Inquiry, Judgement, Purpose, Question, SalvageError, Unvouched, Why, WhyNot, record,
 };
+use reshape::units::ArraySector;
 
-use super::{Going, refused};
+use super::{Going, refused, tell_left};
 use crate::args;
-use crate::args::array::MovingArgs;
+use crate::args::array::{MovingArgs, OngoingArgs};
 use crate::cmd::array::given::chain;
 use crate::cmd::array::range::Watch;
 use crate::exit::{Exit, Failure};
 use crate::output::{Phase, Screen};
 
-/// Why what a reshape has come back to may be wrong.
-pub(crate) const TURNED: &str = "mdadm turned this reshape around in place, and moves up to two sections of its backup \
-     twice then: nothing on the members tells whether it did, nor where";
-
-/// Refuses to go on from a position that what stands on the members contradicts.
-pub(super) fn check(going: &mut Going, how: &MovingArgs, screen: Screen) -> Result<(), Failure> {
+/// Refuses to go on from a position that what stands on the members contradicts. Where a backup and everything else
+/// say the same other position, that one is recorded.
+pub(super) fn check(
+    going: Going,
+    purpose: Purpose,
+    (what, how): (&OngoingArgs, &MovingArgs),
+    screen: Screen,
+) -> Result<Going, Failure> {
     if how.force {
-        return Ok(());
+        return Ok(going);
     }
-    if going.ongoing.is_turned_by_others(&going.verdicts) {
-        return Err(Failure::refused(format!("cannot go on: {TURNED}; nothing was overwritten"))
-            .hint(
-                "reshape salvage tells whether the record is right, and the command that goes on; --to saves what \
-                 there is, to be looked at",
-            ));
-    }
-    let (assembly, members) = (&going.ongoing.assembly, &going.ongoing.members);
+    let mut going = going;
     let files: Vec<_> = going.file.iter().cloned().collect();
-    let disbelief = disbelief(&mut going.mover, (assembly, members), &files)?;
-    match (&disbelief, how.invalid_backup) {
-        (Some(_), _) => going.by_content = by_content(&mut going.mover, (assembly, members))?,
-        (None, false) => ask_content(going)?,
-        (None, true) => {}
-    }
-    if going.by_content {
-        return Ok(());
-    }
-    if let Some(why) = disbelief {
-        return Err(Failure::refused(format!("cannot go on: {why}; nothing was overwritten")).hint(
-            "reshape salvage --to FILE saves what there is, to be looked at, and tells what cannot be told; --force \
-             goes on from the record",
-        ));
-    }
-    if going.ongoing.parity_tells() {
-        return Ok(());
-    }
-    let told = (how.progress, screen);
-    let Going { mover, ongoing, verdicts, .. } = going;
-    let seen = (&ongoing.assembly, &ongoing.members);
-    let found = match ongoing.may_be_ahead(verdicts) {
-        true => ahead(mover, seen, &files, told)?,
-        false => doubt(mover, seen, &files, told)?,
-    };
-    match found {
-        None => Ok(()),
-        Some(why) => Err(Failure::refused(format!("cannot go on: {why}; nothing was overwritten"))
-            .hint("reshape salvage shows what is there, and puts the record right")),
+    let Going { mover, ongoing, verdicts, .. } = &mut going;
+    let known = (&ongoing.assembly, &ongoing.members);
+    let mut inquiry =
+        Inquiry::new(purpose, known, &files, verdicts).map_err(|error| unknown(&error))?;
+    let said = ask(&mut inquiry, mover, (how.progress, screen))?;
+    let recorded = ongoing.position();
+    match said {
+        Said::Believed(why) => {
+            going.by_content = why == Why::Content;
+            Ok(going)
+        }
+        Said::Behind(position) => {
+            let finding = inquiry.finding().ok_or_else(|| unknown(&SalvageError::NotSure))?;
+            // With the time that is recorded: the age of a backup is counted from it.
+            let put = record(mover, known.1, known.0, finding, known.0.update_time);
+            let failed = put.map_err(|error| {
+                Failure::failed(format!(
+                    "cannot record where the reshape stands: {}",
+                    chain(&error)
+                ))
+                .hint("run the same command again: the members may record different positions now")
+            })?;
+            tell_left(screen, &failed);
+            screen.note(&format!(
+                "the superblocks said that the reshape stands at {recorded}; the backup and all that is on the \
+                 members say {position}, which is recorded now"
+            ));
+            // The backup file is locked.
+            drop(inquiry);
+            drop(going);
+            drop(files);
+            let again = super::run::open(what, how, screen)?;
+            again.ok_or_else(|| unknown(&SalvageError::NotReshaping))
+        }
+        Said::Disbelieved(why) => {
+            let cause = cause(why, recorded);
+            Err(Failure::refused(format!("cannot go on: {cause}; nothing was overwritten")).hint(
+                match why {
+                    WhyNot::Turned => {
+                        "reshape salvage tells whether the record is right, and the command that goes on; --to saves \
+                         what there is, to be looked at"
+                    }
+                    WhyNot::Backup(_) => {
+                        "reshape salvage --to FILE saves what there is, to be looked at, and tells what cannot be \
+                         told; --force goes on from the record"
+                    }
+                    WhyNot::Torn | WhyNot::Stands(_) | WhyNot::Lost(_) | WhyNot::Several => {
+                        "reshape salvage shows what is there, and puts the record right"
+                    }
+                },
+            ))
+        }
     }
 }
 
-/// Lets content tell where nothing else is ground to go on from the record.
-///
-/// # Errors
-///
-/// Members that are missing, or that cannot be read.
-pub(super) fn ask_content(going: &mut Going) -> Result<(), Failure> {
-    let Going { mover, ongoing, verdicts, .. } = going;
-    let lacks = ongoing.lacks_ground(mover, verdicts).map_err(|error| refused(&error))?;
-    going.by_content = lacks.is_some() && by_content(mover, (&ongoing.assembly, &ongoing.members))?;
-    Ok(())
+/// What is said of a record in the end.
+pub(crate) enum Said {
+    Believed(Why),
+    Behind(ArraySector),
+    Disbelieved(WhyNot),
 }
 
-/// Why the recorded position cannot be right, if data offsets move: reads what proves it, or all that is on
-/// the members.
-///
-/// # Errors
-///
-/// Interrupted, or members that cannot be read.
-pub(crate) fn doubt(
-    mover: &mut Mover,
-    (assembly, members): (&Assembly, &Members),
-    files: &[Device],
-    told: (args::Progress, Screen),
-) -> Result<Option<String>, Failure> {
-    let moves = |member: &Member| member.new_data_offset != member.data_offset;
-    if !assembly.members.iter().any(moves) {
-        return Ok(None);
-    }
-    let found = looked((assembly, members), told, |moved| {
-        match is_proven(mover, members, assembly, moved) {
-            Ok(true) => Ok(None),
-            Ok(false) => find(mover, members, assembly, files, moved).map(Some),
-            Err(error) => Err(error),
-        }
-    })?;
-    let Some(finding) = found else { return Ok(None) };
-    let as_recorded = finding.resume == finding.recorded;
-    Ok(match finding.verdict {
-        Verdict::AsRecorded => None,
-        Verdict::Found if as_recorded => Some(format!(
-            "the members are torn against each other around {}: no position reads all of it",
-            finding.recorded
-        )),
-        Verdict::Found => Some(elsewhere(&finding)),
-        // Of nothing it is known that it is lost, and nothing speaks for another position: content may be too uniform
-        // to tell.
-        Verdict::Lost if finding.lost == finding.open && as_recorded && is_resized(assembly) => {
-            None
-        }
-        Verdict::Lost => {
-            let sectors: u64 = finding.lost.iter().map(|range| range.sectors.get()).sum();
-            Some(format!("{sectors} sectors of the content are nowhere on the members"))
-        }
-        // Where a growth without parity was turned around nothing can speak against the record; and with the
-        // number of members changed the driver records no wrong one.
-        Verdict::Ambiguous if is_resized(assembly) => None,
-        Verdict::Ambiguous => Some(
-            "what stands on the members allows several positions, and the record may be wrong"
-                .into(),
-        ),
-    })
-}
-
-/// Why the recorded position cannot be right, if the driver has run ahead of a backup of mdadm's: reads all that is on
-/// the members.
+/// Asks until it is known whether the record is right.
 ///
 /// # Errors
 ///
 /// Interrupted, or members that cannot be read.
-pub(crate) fn ahead(
+pub(crate) fn ask(
+    inquiry: &mut Inquiry<'_>,
     mover: &mut Mover,
-    (assembly, members): (&Assembly, &Members),
-    files: &[Device],
-    told: (args::Progress, Screen),
-) -> Result<Option<String>, Failure> {
-    let finding =
-        looked((assembly, members), told, |moved| find(mover, members, assembly, files, moved))?;
-    let is_elsewhere = finding.is_sure() && finding.resume != finding.recorded;
-    Ok(is_elsewhere.then(|| elsewhere(&finding)))
-}
-
-fn elsewhere(finding: &Finding) -> String {
-    format!(
-        "the superblocks say that the reshape stands at {}, but what stands on the members says {}",
-        finding.recorded, finding.resume
-    )
-}
-
-/// What a look at the members finds, shown while it goes on.
-fn looked<T>(
-    (assembly, members): (&Assembly, &Members),
     (progress, screen): (args::Progress, Screen),
-    look: impl FnOnce(&mut dyn FnMut(u64) -> bool) -> Result<T, SalvageError>,
-) -> Result<T, Failure> {
-    let each = assembly.component.get() * kcopy::SECTOR_SIZE;
-    let count = u64::try_from(members.devices.len()).unwrap_or(1);
-    let mut watch = Watch::begin(progress, screen, Phase::Check, each * count)?;
-    let found = look(&mut |done| watch.moved(done));
-    let interrupted = watch.interrupted();
-    watch.finish();
-    if interrupted {
-        let failure =
-            Failure::failed("interrupted while the record was checked: nothing was written");
-        return Err(Failure { exit: Exit::Interrupted, ..failure });
+) -> Result<Said, Failure> {
+    let mut watch: Option<Watch> = None;
+    let said = loop {
+        let question = match inquiry.judgement() {
+            Judgement::Believed(why) => break Ok(Said::Believed(why)),
+            Judgement::Behind(position) => break Ok(Said::Behind(position)),
+            Judgement::Disbelieved(why) => break Ok(Said::Disbelieved(why)),
+            Judgement::Ask(question) => question,
+        };
+        if let Err(error) = answer(inquiry, mover, question, (&mut watch, progress, screen))? {
+            break Err(error);
+        }
+    };
+    let interrupted = watch.as_ref().is_some_and(Watch::interrupted);
+    if let Some(mut watch) = watch {
+        watch.finish();
     }
-    found.map_err(|error| unknown(&error))
+    match said {
+        Err(SalvageError::Array(ArrayError::Move(MoveError::Cancelled))) if interrupted => {
+            let failure =
+                Failure::failed("interrupted while the record was checked: nothing was written");
+            Err(Failure { exit: Exit::Interrupted, ..failure })
+        }
+        Err(SalvageError::Exec(error)) => Err(refused(&error)),
+        said => said.map_err(|error| unknown(&error)),
+    }
 }
 
-/// Why the record cannot be believed where only a backup speaks for it.
-///
-/// # Errors
-///
-/// Members that cannot be read.
-pub(crate) fn disbelief(
+/// Asks one question; how far it is is shown of those that take long.
+fn answer(
+    inquiry: &mut Inquiry<'_>,
     mover: &mut Mover,
-    (assembly, members): (&Assembly, &Members),
-    files: &[Device],
-) -> Result<Option<String>, Failure> {
-    let found = unvouched(mover, members, assembly, files).map_err(|error| unknown(&error))?;
-    Ok(found.map(name_of))
+    question: Question,
+    (watch, progress, screen): (&mut Option<Watch>, args::Progress, Screen),
+) -> Result<Result<(), SalvageError>, Failure> {
+    if !question.is_long() {
+        return Ok(inquiry.ask(mover, question, &mut |_| true));
+    }
+    let watch = match watch {
+        Some(watch) => watch,
+        none => none.insert(Watch::begin(progress, screen, Phase::Check, inquiry.bytes())?),
+    };
+    Ok(inquiry.ask(mover, question, &mut |done| watch.moved(done)))
 }
 
-/// Whether the record can be believed all the same, for all content goes together as if it were right.
-///
-/// # Errors
-///
-/// Members that are missing.
-pub(crate) fn by_content(
-    mover: &mut Mover,
-    (assembly, members): (&Assembly, &Members),
-) -> Result<bool, Failure> {
-    goes_together(mover, members, assembly).map_err(|error| unknown(&error))
+/// Why a record is not believed, in words.
+pub(crate) fn cause(why: WhyNot, recorded: ArraySector) -> String {
+    match why {
+        WhyNot::Turned => {
+            "mdadm turned this reshape around in place, and moves up to two sections of its backup twice then: \
+             nothing on the members tells whether it did, nor where"
+                .to_owned()
+        }
+        WhyNot::Backup(why) => unvouched(why),
+        WhyNot::Torn => format!(
+            "the members are torn against each other around {recorded}: no position reads all of it"
+        ),
+        WhyNot::Stands(found) => format!(
+            "the superblocks say that the reshape stands at {recorded}, but what stands on the members says {found}"
+        ),
+        WhyNot::Lost(sectors) => {
+            format!("{sectors} sectors of the content are nowhere on the members")
+        }
+        WhyNot::Several => {
+            "what stands on the members allows several positions, and the record may be wrong".to_owned()
+        }
+    }
 }
 
-/// Why, in words.
-fn name_of(unvouched: Unvouched) -> String {
-    match unvouched {
+fn unvouched(why: Unvouched) -> String {
+    match why {
         Unvouched::Passed => {
             "what the backup holds was moved, or stands nowhere, and nothing else tells whether the driver went on \
              behind the record"
@@ -232,15 +200,7 @@ fn name_of(unvouched: Unvouched) -> String {
     }
 }
 
-/// Whether the content is spread over more members than before, or fewer.
-fn is_resized(assembly: &Assembly) -> bool {
-    match &assembly.shapes {
-        Shapes::Moving { old, new, .. } => old.sectors() != new.sectors(),
-        Shapes::Whole(_) | Shapes::Unknown => false,
-    }
-}
-
-fn unknown(error: &SalvageError) -> Failure {
+pub(crate) fn unknown(error: &SalvageError) -> Failure {
     Failure::refused(format!("cannot check the recorded position: {}", chain(error)))
         .hint("--force goes on without")
 }

@@ -3,10 +3,11 @@
 use reshape::exec::{BackupFile, ExecError, Ground, Options, Turned};
 use reshape::machine::State;
 use reshape::mover::MoveError;
+use reshape::salvage::Purpose;
 use serde::Serialize;
 
 use super::backups::{Next, Wanted, check_content, new_file};
-use super::{FailedReport, Going, age, doubt, refused, stopped, tell_failed, tell_left};
+use super::{FailedReport, Going, age, doubt, record, refused, stopped, tell_failed, tell_left};
 use crate::args::array::{ContinueArgs, MovingArgs, OngoingArgs, RestoreArgs, RevertArgs};
 use crate::clock::{Epoch, date};
 use crate::cmd::array::event_log::LogFile;
@@ -42,8 +43,7 @@ pub(crate) fn go_on(args: &ContinueArgs, screen: Screen) -> Result<Exit, Failure
     going.ongoing.expect_enough().map_err(|error| refused(&error))?;
     let question = format!("{} goes on: {}", going.title(), paths(&going));
     confirm(args.how.ask.yes.into(), &question)?;
-    let mut going = going;
-    super::record::check(&mut going, &args.how, screen)?;
+    let mut going = check(going, (&args.what, &args.how), screen)?;
     going.log = LogFile::begin(args.log.event_log.as_deref())?;
     let (going, ground) = prepare(going, &args.how, screen)?;
     run_on(going, Some(ground), &args.what, &args.how, screen)
@@ -57,8 +57,9 @@ pub(crate) fn restore(args: &RestoreArgs, screen: Screen) -> Result<Exit, Failur
         format!("{}; what its backup holds is put back: {}", going.title(), paths(&going));
     confirm(args.how.ask.yes.into(), &question)?;
     let epoch = Epoch::begin();
-    let mut going = going;
-    super::record::check(&mut going, &args.how, screen)?;
+    // Where there is nothing to put back nothing is written.
+    let has_backup = going.verdicts.iter().any(|found| found.verdict.is_ok());
+    let going = if has_backup { check(going, (&args.what, &args.how), screen)? } else { going };
     let (going, ground) = prepare(going, &args.how, screen)?;
     let text = match ground {
         Ground::Restored { from } => format!(
@@ -93,8 +94,7 @@ pub(crate) fn revert(args: &RevertArgs, screen: Screen) -> Result<Exit, Failure>
     turns.map_err(|error| refused(&error))?;
     let question = format!("{} turns around and goes back: {}", going.title(), paths(&going));
     confirm(args.how.ask.yes.into(), &question)?;
-    let mut going = going;
-    super::record::check(&mut going, &args.how, screen)?;
+    let mut going = check(going, (&args.what, &args.how), screen)?;
     check_file(&going, &args.what, &args.how)?;
     going.log = LogFile::begin(args.log.event_log.as_deref())?;
     let (mut going, ground) = prepare(going, &args.how, screen)?;
@@ -136,7 +136,7 @@ fn take_back(going: Going, args: &RevertArgs, screen: Screen) -> Result<Exit, Fa
     confirm(args.how.ask.yes.into(), &question)?;
     let mut going = going;
     if !args.how.invalid_backup {
-        super::record::ask_content(&mut going)?;
+        going = record::check(going, Purpose::TakeBack, (&args.what, &args.how), screen)?;
     }
     let (mut going, ground) = prepare(going, &args.how, screen)?;
     let taken = going.ongoing.take_back(&mut going.mover, ground, date());
@@ -184,7 +184,21 @@ fn turn(
     Ok((Going { mover, ongoing, file, made, verdicts, by_content, log }, turned))
 }
 
-fn open(what: &OngoingArgs, how: &MovingArgs, screen: Screen) -> Result<Option<Going>, Failure> {
+/// Whether it may go on, or back, from where it is recorded to stand.
+fn check(
+    going: Going,
+    (what, how): (&OngoingArgs, &MovingArgs),
+    screen: Screen,
+) -> Result<Going, Failure> {
+    let purpose = if how.invalid_backup { Purpose::GoOnBlind } else { Purpose::GoOn };
+    record::check(going, purpose, (what, how), screen)
+}
+
+pub(super) fn open(
+    what: &OngoingArgs,
+    how: &MovingArgs,
+    screen: Screen,
+) -> Result<Option<Going>, Failure> {
     let going = Going::open(what, Access::Change, age(how.force), &how.mover.beside_windows())?;
     if let Some(going) = &going {
         going.tell_backups(screen);
