@@ -407,6 +407,13 @@ fn who_cannot_be_written_leaves_if_the_array_can_do_without() {
             assert_eq!(stale, 1, "{name}");
         }
     }
+    // Where a position reads all of torn members, nothing of them is saved elsewhere.
+    let (world, disks, mut torn, _) = simulated("b6-to-5-v10.mid");
+    assert_ne!(torn.finding.front.start(), torn.finding.front.end(), "members are torn");
+    world.inject(fault().kind(OpKind::Write).on(disks[1].id()));
+    let Salvaged { mover, members, assembly, finding } = &mut torn;
+    let now = assembly.update_time;
+    record(mover, members, assembly, finding, now).expect_err("nobody can leave");
     // Without a member already nobody can leave.
     let (world, disks, _, _) = simulated("r5-chunk-64to128.early");
     let Salvaged { mut mover, members, assembly, finding } = salvaged(&world, &disks[1..]);
