@@ -168,7 +168,7 @@ pub enum ArrayError {
     },
     /// More members failed than the array can lose.
     #[error(
-        "members failed while they were written: {}; without them the array is lost",
+        "members failed while they were written: {}; the array cannot do without them",
         leaving::listed(members)
     )]
     TooManyFailed {

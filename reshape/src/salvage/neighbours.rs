@@ -20,6 +20,34 @@ const ENDS: u64 = 1024;
 /// Fewer of them that tell something prove nothing.
 const FEW: u64 = 12;
 
+/// How far the end of one block is from the start of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Apart {
+    /// The sum of all differences of bytes.
+    pub(super) bytes: u64,
+    /// The bits that all differences of words take.
+    pub(super) bits: u64,
+}
+
+impl Apart {
+    pub(super) fn of(last: &[u8], next: &[u8]) -> Self {
+        let sector = usize::try_from(SECTOR_SIZE).unwrap_or(0);
+        let last = last.get(last.len().saturating_sub(sector)..).unwrap_or_default();
+        let next = next.get(..sector).unwrap_or_default();
+        let bytes = last.iter().zip(next).map(|(one, other)| u64::from(one.abs_diff(*other))).sum();
+        let words = last.as_chunks().0.iter().zip(next.as_chunks().0);
+        let bits = words.map(|(one, other)| {
+            let difference = u64::from_le_bytes(*one).abs_diff(u64::from_le_bytes(*other));
+            u64::from(u64::BITS - difference.leading_zeros())
+        });
+        Self { bytes, bits: bits.sum() }
+    }
+
+    pub(super) fn is_nearer_than(self, other: Self) -> bool {
+        self.bytes < other.bytes && self.bits < other.bits
+    }
+}
+
 /// How many ends of chunks go better with what follows them in one reading than in the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Ends {
@@ -60,7 +88,7 @@ pub(super) fn looks_moved(
         }
         let mut apart = |view: &View| {
             let (last, next) = (block(mover, view, last)?, block(mover, view, next)?);
-            Some(distance(&last, &next))
+            Some(Apart::of(&last, &next).bytes)
         };
         if let Some(both) = apart(old).zip(apart(new)) {
             ends.add(both);
@@ -116,13 +144,6 @@ pub(super) fn on_member(
 
 pub(super) fn bytes() -> usize {
     usize::try_from(UNIT * SECTOR_SIZE).unwrap_or(0)
-}
-
-/// How strange the first sector of a block is to the last one of another: the sum of all differences.
-fn distance(last: &[u8], next: &[u8]) -> u64 {
-    let sector = usize::try_from(SECTOR_SIZE).unwrap_or(0);
-    let (last, next) = (last.iter().rev().take(sector).rev(), next.iter().take(sector));
-    last.zip(next).map(|(one, other)| u64::from(one.abs_diff(*other))).sum()
 }
 
 #[cfg(test)]

@@ -13,14 +13,13 @@
 //! Random, encrypted or compressed content contradicts itself after a few ends, and so do most texts: nothing is
 //! said of these.
 
-use super::neighbours::{block, end_of_run};
+use super::neighbours::{Apart, block, end_of_run};
 use super::walk::{UNIT, Walk};
 use crate::array::View;
 use crate::metadata::Direction;
 use crate::mover::Mover;
 use crate::parity;
 use crate::units::{ArraySector, MemberSector, Slot};
-use kcopy::SECTOR_SIZE;
 use smallvec::SmallVec;
 use std::cmp::Ordering;
 
@@ -34,34 +33,6 @@ const FEW: u64 = 12;
 const AT_MOST: u64 = 4;
 /// Units around the place that are laid side by side at most.
 const NEAR: u64 = 1 << 15;
-
-/// How far the end of one block is from the start of another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Apart {
-    /// The sum of all differences of bytes.
-    bytes: u64,
-    /// The bits that all differences of words take.
-    bits: u64,
-}
-
-impl Apart {
-    fn of(last: &[u8], next: &[u8]) -> Self {
-        let sector = usize::try_from(SECTOR_SIZE).unwrap_or(0);
-        let last = last.get(last.len().saturating_sub(sector)..).unwrap_or_default();
-        let next = next.get(..sector).unwrap_or_default();
-        let bytes = last.iter().zip(next).map(|(one, other)| u64::from(one.abs_diff(*other))).sum();
-        let words = last.as_chunks().0.iter().zip(next.as_chunks().0);
-        let bits = words.map(|(one, other)| {
-            let difference = u64::from_le_bytes(*one).abs_diff(u64::from_le_bytes(*other));
-            u64::from(u64::BITS - difference.leading_zeros())
-        });
-        Self { bytes, bits: bits.sum() }
-    }
-
-    fn is_nearer_than(self, other: Self) -> bool {
-        self.bytes < other.bytes && self.bits < other.bits
-    }
-}
 
 /// What the ends of chunks say, from the start of the content to its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
