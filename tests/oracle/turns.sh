@@ -4,8 +4,7 @@
 #
 #   turns SEED KIB     comes first: the same chances for the same seed; a turn moves roughly so much
 #                      of each member
-#   slow MILLISECONDS  makes each write to a member take so long: for changes with a backup file, where
-#                      mdadm does not mind limits
+#   slow MILLISECONDS  makes each write to a member take so long
 #   breakable          makes every member one that can fail
 #   breaks NUMBER HOW  the member of that number (from 0) fails from now on: everything (dead), or writes (writes)
 #   ours_goes_without NUMBER  waits for what `ours_starts` began: it has to end well, to say who left, and
@@ -16,8 +15,8 @@
 #   driver [WORD..]    `mdadm --assemble WORD..`, goes on for a random moment, `mdadm --stop`
 #   driver_grows WORD..  `mdadm --grow WORD..` on the assembled array, for a random moment
 #   driver_cut [WORD..]  as `driver`, but the power goes in the midst of it: the guest ends here
-#   relay ROUNDS FILE [SEED SECTORS]   so many times driver and ours, FILE (or -) being the backup file;
-#                      now and then the half-moved content is compared with the pattern, if one is given
+#   relay ROUNDS [SEED SECTORS]   so many times driver and ours; now and then the half-moved content is
+#                      compared with the pattern, if one is given
 #   ours_to_end WORD.. and driver_to_end [WORD..]   to the end of the reshape
 #
 # Facts: `hand_overs`, how often one took over from the other before the reshape was done; `position`,
@@ -118,19 +117,11 @@ ours_begins() {
 	ours_dies 500
 }
 
-# A member is busy as long as the kernel finishes what a killed program began. With a backup file mdadm
-# stays with the reshape: in the background here, until `leaves` kills it.
+# A member is busy as long as the kernel finishes what a killed program began.
 starts() {
-	local said _ after=
-	case $* in *--backup-file*) after=1 ;; esac
+	local said _
 	for _ in $(seq 50); do
-		if [ -n "$after" ]; then
-			mdadm --assemble $md --readonly "$@" "${devices[@]}" >said 2>&1 </dev/null &
-			while [ -e /proc/$! ] && ! { is_up && is_moving; }; do sleep 0.02; done
-		else
-			mdadm --assemble $md --readonly "$@" "${devices[@]}" >said 2>&1 || true
-		fi
-		said=$(cat said)
+		said=$(mdadm --assemble $md --readonly "$@" "${devices[@]}" 2>&1) || true
 		echo "$said"
 		if grep -q busy <<<"$said"; then
 			stop
@@ -188,11 +179,10 @@ driver_cut() {
 }
 
 relay() {
-	local rounds=$1 file=$2 backup=() _
-	shift 2
-	[ "$file" = - ] || backup=(--backup-file "$file")
+	local rounds=$1 _
+	shift
 	for _ in $(seq "$rounds"); do
-		begins "${backup[@]}" || return 1
+		begins || return 1
 		if ! is_moving; then
 			echo "it is done already"
 			stop
@@ -201,7 +191,7 @@ relay() {
 		looks "$@" && writable || return 1
 		nap 400
 		pauses
-		ours "continue" "${backup[@]}" || return 1
+		ours "continue" || return 1
 	done
 	fact hand_overs $hand_overs
 }

@@ -97,7 +97,9 @@ impl Case {
     }
 
     fn may_be_cut(&self) -> bool {
-        self.steps.iter().any(|step| step.starts_with("driver_cut"))
+        ["driver_cut", "alone_cut"]
+            .iter()
+            .any(|cut| self.steps.iter().any(|step| step.starts_with(cut)))
     }
 }
 
