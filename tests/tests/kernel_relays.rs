@@ -250,7 +250,9 @@ fn take_turns(way: Way) {
     let kinds = if tests::is_long() { &KINDS[..] } else { &KINDS[..EVERYDAY] };
     let seeds = if tests::is_long() { SEEDS } else { 1 };
     let all = kinds.iter().flat_map(|kind| (41..41 + seeds).map(move |seed| (*kind, seed)));
-    let mut all: Vec<(Kind, u64)> = all.collect();
+    // On the way back the driver knows no member that it has rebuilt in part: Q was wrong where it ended it.
+    let is_ours = |kind: &Kind| way == Way::Back && kind.name == "level-file";
+    let mut all: Vec<(Kind, u64)> = all.filter(|(kind, _)| !is_ours(kind)).collect();
     if let Ok(one) = std::env::var(REPLAY) {
         let (name, seed) = one.split_once(':').expect("NAME:SEED");
         let kind = KINDS.into_iter().find(|kind| kind.name == name).expect("a kind of relay");
