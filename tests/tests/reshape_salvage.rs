@@ -1,5 +1,8 @@
 //! `reshape salvage`: what it says, writes and leaves alone.
 
+use kcopy::{Sector, Sectors};
+use reshape::metadata::{BackupHeader, Section, Timestamp};
+use reshape::units::ArraySector;
 use tests::members::Members;
 
 #[test]
@@ -38,6 +41,153 @@ fn what_is_lost_is_named_and_the_code_is_1() {
     assert_eq!(report["carried"], serde_json::json!([{ "start_sector": 3072, "sectors": 20736 }]));
     let done = members.reshape("salvage ALL").expect_code(1);
     assert!(done.stdout.contains("not proven"), "{}", done.stdout);
+}
+
+/// The driver began again at the wrong place. Without one member too little is seen of the band at the record, and the
+/// footprint of the first run was taken for the front: 25344 sectors were wrong, and not named.
+#[test]
+fn footprint_is_not_taken_for_a_front_behind_the_record_where_a_member_is_missing() {
+    let members = Members::amid("r5-ls-to-ra.remid");
+    let report = members.reshape("salvage m0 m1 m2 --json --to out").expect_code(1).json();
+    let open = report["open"].as_array().expect("ranges");
+    let all = serde_json::json!({ "start_sector": 0, "sectors": members.sectors() });
+    assert!(open.contains(&all), "{report}");
+    members.expect_refused("salvage m0 m1 m2 --yes", "nothing is recorded");
+    members.expect_refused("export m0 m1 m2 --to out2", "reshape salvage");
+}
+
+/// Nobody knows what was moved of what a backup holds where a member is missing, in a critical section: what stood at
+/// its new place on some members was taken for what had been moved on all, and 128 to 640 sectors were wrong with exit
+/// code 0.
+#[test]
+fn what_was_saved_is_taken_from_there_where_a_member_is_missing() {
+    for (name, here) in
+        [("b5-chunk-64to128-v090.crit1", "m0 m2 m3"), ("b5-4to5-v10.crit2", "m1 m2 m3 m4")]
+    {
+        let members = Members::amid(name);
+        let command = format!("salvage {here} --backup-file backup --to out");
+        members.reshape(&command).expect_code(0);
+        members.expect_content("out", 0, members.sectors());
+    }
+}
+
+/// Rows that are none of the old stripes were all that told where the driver had come to, for the member that was added
+/// is missing: it was said to have come to the end, and 97152 sectors were wrong with exit code 0.
+#[test]
+fn what_a_place_does_not_hold_is_no_front() {
+    let members = Members::amid("b5-4to5-v10.crit2");
+    let report = members.reshape("salvage m0 m1 m2 m3 --json --to out").expect_code(1).json();
+    assert_eq!(report["verdict"], "ambiguous");
+    let all = serde_json::json!([{ "start_sector": 0, "sectors": members.sectors() }]);
+    assert_eq!(report["open"], all);
+    // What the record says is exported: it is right but for what was overwritten.
+    assert_eq!(report["resume_sector"], 0);
+}
+
+/// Torn members where the record stands, and one of them missing: what contradicted the record was taken for content
+/// that is too uniform to tell, and 384 sectors were exported wrongly with exit code 0.
+#[test]
+fn what_contradicts_is_not_too_uniform_to_tell() {
+    let members = Members::amid("r5-3to4.crit3");
+    for command in ["export m0 m2 m3 --to out", "continue m0 m2 m3 --yes"] {
+        members.expect_refused(command, "are nowhere on the members");
+    }
+    let report = members.reshape("salvage m0 m2 m3 --json").expect_code(1).json();
+    let lost = serde_json::json!([
+        { "start_sector": 0, "sectors": 256 },
+        { "start_sector": 384, "sectors": 128 }
+    ]);
+    assert_eq!(report["lost"], lost);
+}
+
+/// A reshape of which the driver records nothing for long. Without one member no content is both where it was and where
+/// it goes, but at places of parity: nothing tells, and 50176 sectors were wrong with exit code 0.
+#[test]
+fn where_too_few_members_show_nothing_the_record_is_not_believed() {
+    let members = Members::amid("l5-to-0.mid");
+    let report = members.reshape("salvage m1 m2 --json").expect_code(1).json();
+    assert_eq!(report["verdict"], "ambiguous");
+    let all = serde_json::json!([{ "start_sector": 0, "sectors": members.sectors() }]);
+    assert_eq!(report["open"], all);
+    members.expect_refused("export m1 m2 --to out", "the evidence");
+    members.expect_refused("continue m1 m2 --yes", "the evidence");
+}
+
+/// A RAID0 cannot do without a member, and did nothing after one had been left behind: it was refused, with all content
+/// there.
+#[test]
+fn member_that_was_left_behind_is_read_where_nothing_can_be_done_without_it() {
+    let members = Members::amid("r0-3to4.mid");
+    let number = |block: &[u8], at: usize| {
+        u64::from_le_bytes(block[at..at + 8].try_into().expect("8 bytes"))
+    };
+    members.patch_superblock("m1", |block| {
+        let behind = number(block, 200) - 4;
+        block[200..208].copy_from_slice(&behind.to_le_bytes());
+    });
+    let before = members.state();
+    for command in ["export ALL --to no", "continue ALL --yes"] {
+        members.expect_refused(command, "too few members");
+    }
+    let done = members.reshape("salvage ALL --to out").expect_code(1);
+    assert!(done.stdout.contains("m1: it was left behind, and is read"), "{}", done.stdout);
+    members.expect_content("out", 0, members.sectors());
+    let report = members.reshape("salvage ALL --json").expect_code(1).json();
+    assert_eq!(report["verdict"], "ambiguous");
+    assert_eq!(report["readmitted"], serde_json::json!(["m1"]));
+    assert_eq!(report["lost"], serde_json::json!([]));
+    // What the others have is vouched for.
+    let open = report["open"].as_array().expect("ranges").iter();
+    let open: u64 = open.map(|range| range["sectors"].as_u64().expect("a number")).sum();
+    assert!(0 < open && open < members.sectors() / 2, "{open}");
+    members.expect_refused("salvage ALL --yes", "nothing was written");
+    std::fs::remove_file(members.path("out")).expect("removed");
+    assert_eq!(members.state(), before, "something was written");
+    // One that records another position was left behind before something was moved.
+    members.patch_superblock("m1", |block| {
+        let position = number(block, 104) / 2;
+        block[104..112].copy_from_slice(&position.to_le_bytes());
+    });
+    let report = members.reshape("salvage ALL --json").expect_code(1).json();
+    assert_eq!(report["verdict"], "lost");
+    assert_eq!(report["readmitted"], serde_json::json!([]));
+}
+
+/// The freshest record is on the member that is missing, and mdadm had saved what was overwritten by then. All stripes
+/// tell, and were not asked: the backup was put back over what had been moved.
+#[test]
+fn rows_are_asked_before_a_backup_is_put_back_where_members_are_added() {
+    let members = Members::amid("b5-3to4-v12-noroom.mid");
+    for name in ["m0", "m1", "m2", "m3"] {
+        members.patch_superblock(name, |block| block[104..112].fill(0));
+    }
+    let block = std::fs::read(members.path("m0")).expect("read")[4096..8192].to_vec();
+    let number = |at: usize| u64::from_le_bytes(block[at..at + 8].try_into().expect("8 bytes"));
+    let section = Section { array_start: ArraySector::new(0), length: Sectors::new(768) };
+    let header = BackupHeader {
+        set_uuid: block[16..32].try_into().expect("a uuid"),
+        mtime: Timestamp { seconds: number(192) & 0xFF_FFFF_FFFF, micros: 0 },
+        data_at: Sector::new(8),
+        first: section,
+        unit: section.length,
+        second: None,
+        ours: None,
+    };
+    let mut backup = header.to_bytes();
+    backup.resize(4096, 0);
+    // Three stripes of the old array: what stands there now.
+    let data = usize::try_from(number(128)).expect("small") * 512;
+    for (row, name) in [(0, "m0"), (0, "m1"), (1, "m2"), (1, "m0"), (2, "m1"), (2, "m2")] {
+        let at = data + row * 65536;
+        backup.extend(&std::fs::read(members.path(name)).expect("read")[at..at + 65536]);
+    }
+    std::fs::write(members.path("late"), backup).expect("written");
+    let before = members.state();
+    for command in ["export ALL --to out", "continue ALL --yes"] {
+        let done = members.reshape(&format!("{command} --backup-file late")).expect_code(2);
+        assert!(done.stderr.contains("what stands on the members"), "{command}: {}", done.stderr);
+    }
+    assert_eq!(members.state(), before, "something was written");
 }
 
 /// The members are read and finished as those of any recorded reshape.

@@ -129,7 +129,11 @@ fn state(superblock: &Superblock, freshest: &Superblock) -> (MemberState, Option
 }
 
 /// Up to where a member is good, if not everywhere.
-fn recovering(superblock: &Superblock, freshest: &Superblock, slot: Slot) -> Option<MemberSector> {
+pub(super) fn recovering(
+    superblock: &Superblock,
+    freshest: &Superblock,
+    slot: Slot,
+) -> Option<MemberSector> {
     if after_the_end(superblock, freshest) {
         return None;
     }
@@ -230,7 +234,7 @@ pub(crate) fn after_the_end(superblock: &Superblock, freshest: &Superblock) -> b
 
 /// Whether a superblock one event behind belongs to what the freshest describes, though the power
 /// may have gone while the first or the last record of a reshape was written.
-fn is_of_the_same_array(superblock: &Superblock, freshest: &Superblock) -> bool {
+pub(super) fn is_of_the_same_array(superblock: &Superblock, freshest: &Superblock) -> bool {
     same_array(superblock, freshest)
         || before_the_start(superblock, freshest)
         || after_the_end(superblock, freshest)

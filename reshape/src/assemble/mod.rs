@@ -13,6 +13,7 @@
 //! ```
 
 mod members;
+mod readmit;
 mod state;
 
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ use crate::units::Slot;
 
 pub use members::{Member, MemberState};
 pub(crate) use members::{after_the_end, turned, was_elsewhere};
+pub use readmit::readmit;
 pub use state::{State, WhyNot, WhyNotWrite};
 
 /// A device with the superblock that was found on it.

@@ -255,15 +255,16 @@ impl Ongoing {
     }
 
     /// Whether the driver may have come further than a backup of mdadm's says that would be put back, and rows tell:
-    /// every stripe is written over itself, with parity to spare, and since mdadm 4.2 the driver does not wait for the
-    /// backup. What it holds may have been saved when it was overwritten.
+    /// data stays at its offset, there is parity to spare, and since mdadm 4.2 the driver does not wait for the backup.
+    /// What it holds may have been saved when it was overwritten.
     pub fn may_be_ahead(&self, verdicts: &[BackupVerdict]) -> bool {
         let is_theirs = |found: &BackupVerdict| {
             found.verdict.as_ref().is_ok_and(|backup| backup.header.ours.is_none())
         };
         self.restripe.shifts.iter().all(|shift| *shift == 0)
-            && self.old.geometry().raid_disks() == self.new.geometry().raid_disks()
-            && self.has_spare_parity()
+            && (self.parity_tells()
+                || (self.old.geometry().raid_disks() == self.new.geometry().raid_disks()
+                    && self.has_spare_parity()))
             && verdicts.iter().any(is_theirs)
     }
 

@@ -102,6 +102,27 @@ impl Content {
         any
     }
 
+    /// What is read from some members, and cannot be without them.
+    pub(super) fn only_on(&self, slots: &[Slot]) -> Vec<Range> {
+        let mut ranges = Vec::new();
+        for (range, source) in self.pieces.iter().filter(|_| !slots.is_empty()) {
+            let units = range.start.get() / UNIT..range.end() / UNIT;
+            let out = match source {
+                Source::View(side, without) => {
+                    let view = if *side == Side::Old { &self.old } else { &self.new };
+                    out_of_reach(view, &[&without[..], slots].concat(), units)
+                }
+                Source::Carried(_) | Source::Summed => vec![units],
+                Source::Saved(_) | Source::Lost => Vec::new(),
+            };
+            for units in out {
+                let (start, end) = (units.start * UNIT, units.end * UNIT);
+                super::add(&mut ranges, Range::new(start, end - start));
+            }
+        }
+        ranges
+    }
+
     /// How many sectors there are: the smaller size of both geometries.
     pub fn sectors(&self) -> Sectors {
         self.sectors

@@ -11,7 +11,7 @@
 //!   content     differs            same same |same  differs          differs
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Range, RangeInclusive};
 
 use super::look::Says;
@@ -187,10 +187,12 @@ pub(crate) enum SavedSeen {
     Both,
     /// It stands at neither.
     Neither,
-    /// It is uniform, or cannot be compared.
+    /// It is uniform.
     Unknown,
     /// It is uniform, and stands at neither.
     Blank,
+    /// It cannot be compared: a member that has one of its places is not here, or cannot be read.
+    Unread,
 }
 
 /// All that was seen.
@@ -212,6 +214,8 @@ pub(crate) struct Evidence {
     compared: Vec<(usize, Range<u64>, SavedSeen)>,
     /// Of these, and of uniform ones, those that stand at neither place.
     nowhere: Vec<(usize, Range<u64>)>,
+    /// Backups of which some units could not be compared.
+    partly: BTreeSet<usize>,
 }
 
 impl Evidence {
@@ -314,13 +318,20 @@ impl Evidence {
                 SavedSeen::Moved => self.costs.passed(born),
                 SavedSeen::Waiting if dies.start < born.start => self.costs.not_passed(dies),
                 SavedSeen::Waiting => self.costs.not_passed(born),
-                SavedSeen::Both | SavedSeen::Neither | SavedSeen::Unknown | SavedSeen::Blank => {}
+                SavedSeen::Both
+                | SavedSeen::Neither
+                | SavedSeen::Unknown
+                | SavedSeen::Blank
+                | SavedSeen::Unread => {}
             }
+        }
+        if seen == SavedSeen::Unread {
+            self.partly.insert(backup);
         }
         if matches!(seen, SavedSeen::Neither | SavedSeen::Blank) {
             self.nowhere.push((backup, units.clone()));
         }
-        if matches!(seen, SavedSeen::Unknown | SavedSeen::Blank) {
+        if matches!(seen, SavedSeen::Unknown | SavedSeen::Blank | SavedSeen::Unread) {
             return;
         }
         match self.compared.last_mut() {
@@ -348,16 +359,25 @@ impl Evidence {
         self.waits(backup) && of_it.into_iter().all(|(_, _, seen)| waits(*seen))
     }
 
-    /// Whether all that a backup holds was moved, of what anything can be told.
+    /// Whether all that a backup holds was moved, of what anything can be told. What cannot be compared says so only
+    /// beside what was.
     pub(crate) fn all_moved(&self, backup: usize) -> bool {
-        let moved = |seen: SavedSeen| matches!(seen, SavedSeen::Moved | SavedSeen::Both);
-        self.compared.iter().filter(|(index, ..)| *index == backup).all(|(_, _, seen)| moved(*seen))
+        let is_known = |seen: SavedSeen| matches!(seen, SavedSeen::Moved | SavedSeen::Both);
+        let mut of_it = self.compared.iter().filter(|(index, ..)| *index == backup);
+        let mut moved = !self.partly.contains(&backup);
+        let known = of_it.all(|(_, _, seen)| {
+            moved |= *seen == SavedSeen::Moved;
+            is_known(*seen)
+        });
+        known && moved
     }
 
-    /// Whether nothing can be told of what a backup holds: it stays where it is, or is uniform.
+    /// Whether nothing of what a backup holds depends on where the walk is: all of it stays where it is, or is
+    /// uniform. What cannot be compared may be anything.
     pub(crate) fn is_mute(&self, backup: usize) -> bool {
         let of_it = self.compared.iter().filter(|(index, ..)| *index == backup);
-        of_it.into_iter().all(|(_, _, seen)| *seen == SavedSeen::Both)
+        !self.partly.contains(&backup)
+            && of_it.into_iter().all(|(_, _, seen)| *seen == SavedSeen::Both)
     }
 
     /// What backups hold and stands at neither place: which backup, and units.
@@ -378,7 +398,7 @@ impl Evidence {
                     let counted = units.clone().filter(|unit| counts(*unit)).count();
                     differs += u64::try_from(counted).unwrap_or(0);
                 }
-                SavedSeen::Unknown | SavedSeen::Blank => {}
+                SavedSeen::Unknown | SavedSeen::Blank | SavedSeen::Unread => {}
             }
         }
         (agrees, differs)
@@ -468,7 +488,8 @@ pub(crate) struct Decision {
     pub(crate) contradicting: u64,
     /// The evidence allows other fronts just as well, and no record tells.
     pub(crate) is_ambiguous: bool,
-    /// Only what a backup holds speaks, and for a front behind the freshest record.
+    /// The front that fits best is behind the freshest record, and nothing speaks for it but a backup, or what too few
+    /// members show; or nothing speaks for any. The record is taken then, and not believed.
     pub(crate) is_untold: bool,
     /// What was moved again after its source had been overwritten.
     pub(crate) overrun: Option<Overran>,
@@ -543,13 +564,23 @@ pub(crate) fn decide(
         && !evidence.explains(walk, &front, &best);
     let agreeing = alive.before(walk.total());
     // The driver records what it has moved, so nobody is behind the freshest record; what a backup holds beside a
-    // member that is missing is no witness that this one is.
+    // member that is missing is no witness that this one is. Nor is a band: it may be the footprint of an earlier walk,
+    // and the one at the record at places that are not here.
     let is_behind = claims.first().is_some_and(|claim| *front.end() < walk.time(*claim));
-    let is_untold = is_behind && agreeing == 0 && !walk.verifies();
+    let is_seen = agreeing > 0 && !walk.lacks_members();
+    let is_untold = (is_behind && !is_seen && !walk.verifies())
+        || (!fits && agreeing == 0 && evidence.only_denies(walk));
     let as_recorded = fits && !is_untold;
     let is_ambiguous = is_untold || (!fits && (is_turned || is_several));
+    let (front, resume) = match claims.first().filter(|_| is_untold) {
+        Some(claim) => (walk.time(*claim)..=walk.time(*claim), *claim),
+        None => (front, resume),
+    };
     let overrun = evidence.overrun(walk, &front);
-    let front = evidence.widened(walk, (front, since), overrun.as_ref());
+    let front = match is_untold {
+        true => front,
+        false => evidence.widened(walk, (front, since), overrun.as_ref()),
+    };
     Decision {
         front,
         resume,
@@ -563,6 +594,12 @@ pub(crate) fn decide(
 }
 
 impl Evidence {
+    /// Whether no row and no backup says what a place holds, but only what it does not: that is no front.
+    fn only_denies(&self, walk: &Walk) -> bool {
+        let rows = |tally: &Tally| tally.before(walk.total());
+        rows(&self.is_new) == 0 && rows(&self.is_old) == 0 && self.saved == 0
+    }
+
     /// Whether all that was seen of units fits a recorded position, and nothing contradicts it; and how many of
     /// them stand at both places.
     pub(crate) fn confirms(&self, walk: &Walk, position: ArraySector) -> (bool, u64) {

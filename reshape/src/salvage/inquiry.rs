@@ -115,7 +115,7 @@ struct Found {
     is_sure: bool,
     /// Sectors that are lost.
     lost: u64,
-    /// Of none of them it is known that they are.
+    /// Of none of them it is known that they are, and nothing that was seen speaks against the front.
     is_untold: bool,
     /// The position can be recorded, is further on, and a backup that is believed begins there.
     is_saved_from: bool,
@@ -339,7 +339,7 @@ impl Found {
             is_as_recorded: finding.resume == finding.recorded,
             is_sure: finding.is_sure(),
             lost: finding.lost.iter().map(|range| range.sectors.get()).sum(),
-            is_untold: finding.lost == finding.open,
+            is_untold: finding.lost == finding.open && finding.witnesses.contradicting == 0,
             is_saved_from: finding.is_recordable() && is_saved_from(finding),
         }
     }

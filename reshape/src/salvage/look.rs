@@ -536,11 +536,12 @@ impl<'a> Look<'a> {
     ) -> Result<(), ArrayError> {
         let (unit, length) = (units.start, units.end - units.start);
         let places = self.place(self.old, unit, length).zip(self.place(self.new, unit, length));
-        let Some((old, new)) = places else { return Ok(()) };
         let saved = Extent::new(&backup.device, at, length * UNIT * SECTOR_SIZE);
-        if saved.checked_end().is_none_or(|end| end > backup.device.size()) {
+        let is_there = saved.checked_end().is_some_and(|end| end <= backup.device.size());
+        let Some((old, new)) = places.filter(|_| is_there) else {
+            self.evidence.saved(self.walk, index, units, SavedSeen::Unread);
             return Ok(());
-        }
+        };
         let look = Arc::new(LookUnits { judge: judge_saved, seen: Mutex::default() });
         let job = Job::stripe(0, Arc::clone(&look) as Arc<dyn Transform>);
         let job = job.from(old).from(new).from(saved);
@@ -572,8 +573,12 @@ impl<'a> Look<'a> {
             return Err(MoveError::Cancelled.into());
         }
         // What cannot be read says nothing.
-        if done.outcome.read.is_none() {
-            self.take_in(flight);
+        match flight {
+            flight if done.outcome.read.is_none() => self.take_in(flight),
+            Flight::Saved(_, unit, backup) => {
+                self.evidence.saved(self.walk, backup, unit..unit + units, SavedSeen::Unread);
+            }
+            Flight::Rows(..) | Flight::Units(..) => {}
         }
         self.done += units * UNIT * SECTOR_SIZE;
         if moved(self.done) { Ok(()) } else { Err(MoveError::Cancelled.into()) }

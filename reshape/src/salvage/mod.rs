@@ -56,11 +56,11 @@ use kcopy::Device;
 use smallvec::SmallVec;
 
 use crate::array::{Array, ArrayError, Backup, Members, Range, RecordError, View};
-use crate::assemble::{Assembly, Member, Shapes};
+use crate::assemble::{Assembly, Member, Shapes, readmit};
 use crate::exec::{ExecError, Ongoing};
 use crate::metadata::{Direction, Reshape};
 use crate::mover::Mover;
-use crate::units::ArraySector;
+use crate::units::{ArraySector, Slot};
 
 use content::Source;
 use front::{Decision, Evidence, decide};
@@ -201,6 +201,9 @@ pub struct Finding {
     around: Option<Range>,
     /// Whether members that are not here would have some of what is lost.
     too_few: bool,
+    /// Members (indices of candidates) that were left behind, and are read as the array cannot do without them: what
+    /// only they have is among `open`.
+    pub readmitted: Vec<usize>,
 }
 
 impl Finding {
@@ -246,6 +249,9 @@ pub fn find(
     files: &[Device],
     moved: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Finding, SalvageError> {
+    let readmitted = readmit(&members.candidates, assembly);
+    let (assembly, back) =
+        readmitted.as_ref().map_or((assembly, &[][..]), |(all, back)| (all, back));
     let Readings { reshape, old, new, walk } = Readings::open(members, assembly)?;
     let (judged, mut backups) = saved::gather(mover, members, assembly, files);
     let evidence = Look::new(mover, &walk, &old, &new).run(&judged, moved)?;
@@ -263,6 +269,9 @@ pub fn find(
     let seen = (&evidence, &walk);
     let backed = (judged.as_slice(), backups.as_slice(), assembly.update_time.seconds);
     located.unproven = unproven(seen, &decision, backed, at_risk);
+    if decision.agreeing == 0 && !walk.verifies() && !reach::shows_bands(&walk, (&old, &new)) {
+        located.unproven = Some(everything(&walk));
+    }
     if located.unproven.is_none() && decision.as_recorded && !saved::is_ours(&judged, &backups) {
         let behind = saved::behind(&walk, &usable);
         let looks = |from| neighbours::looks_moved(mover, &walk, (&old, &new), from);
@@ -283,6 +292,9 @@ pub fn find(
         saved::leave_out(&walk, place, &mut backups);
     }
     located.turned = turned(&walk, &decision, (&judged, &backups));
+    located.readmitted = back.to_vec();
+    let slots: Vec<Slot> = slots_of(assembly, back);
+    located.open.extend(located.content.only_on(&slots));
     Ok(conclude(&walk, reshape, claims, (&evidence, &decision), backups, located))
 }
 
@@ -379,7 +391,7 @@ impl<'a> Readings<'a> {
         };
         let array = Array::open_forced(assembly, &members.devices, &members.bad)?;
         let (old, new) = array.views().ok_or(SalvageError::NotReshaping)?;
-        let (old, new) = (before(old), after(new));
+        let (old, new) = (before(old), after(new, reshape.direction));
         let walk = Walk::new(&old, &new, reshape.direction);
         Ok(Self { reshape, old, new, walk })
     }
@@ -411,7 +423,7 @@ fn unproven(
     at_risk: Option<Range>,
 ) -> Option<Range> {
     let (_, walk) = seen;
-    if decision.is_untold || (walk.is_mute() && decision.is_ambiguous && !decision.as_recorded) {
+    if decision.is_ambiguous && !decision.as_recorded {
         return Some(everything(walk));
     }
     if !decision.as_recorded || !(walk.is_mute() || walk.is_mute_where_critical()) {
@@ -443,6 +455,12 @@ fn everything(walk: &Walk) -> Range {
     Range::new(0, walk.content().get())
 }
 
+/// The slots of some candidates.
+fn slots_of(assembly: &Assembly, candidates: &[usize]) -> Vec<Slot> {
+    let members = assembly.members.iter().filter(|member| candidates.contains(&member.candidate));
+    members.filter_map(|member| member.slot).collect()
+}
+
 /// The old reading: a member that is being filled is none of it, unless it cannot be done without.
 fn before(view: &View) -> View {
     let mut old = view.clone();
@@ -454,10 +472,11 @@ fn before(view: &View) -> View {
     if old.geometry().enough(|slot| old.leg(slot).is_some()) { old } else { view.clone() }
 }
 
-/// The new reading: how far members that the reshape adds are filled is what is to be found.
-fn after(view: &View) -> View {
+/// The new reading: how far members that the reshape adds are filled is what is to be found. One that goes backwards
+/// adds none; those of a growth that was turned around had no parity where that had not come to.
+fn after(view: &View, direction: Direction) -> View {
     let mut new = view.clone();
-    for (slot, _) in view.legs() {
+    for (slot, _) in view.legs().filter(|_| direction == Direction::Forwards) {
         if let Some(leg) = new.leg_mut(slot) {
             leg.good_to = None;
         }
@@ -511,13 +530,19 @@ struct Located {
     turned: Option<Range>,
     /// Whether too few members are here.
     too_few: bool,
+    /// Members that were left behind, and are read for want of others.
+    readmitted: Vec<usize>,
 }
 
 impl Search<'_> {
     fn locate(&mut self, decision: &Decision) -> Located {
         let walk = self.walk;
         let mut content = Content::new(self.old.clone(), self.new.clone(), walk.content());
-        let (low, high) = window(walk, decision);
+        let keeps = walk.lacks_members() && !walk.verifies();
+        let (low, high) = match keeps {
+            true => saved::around(self.usable, window(walk, decision), walk.content()),
+            false => window(walk, decision),
+        };
         let (below, above) = match walk.direction() {
             Direction::Forwards => (Side::New, Side::Old),
             Direction::Backwards => (Side::Old, Side::New),
@@ -541,7 +566,11 @@ impl Search<'_> {
             let saved = saved::overlay(self.usable, unit);
             let by = if unit * UNIT < decision.resume.get() { below } else { above };
             by_position &= saved.is_some() || zone.stands(unit, by) || zone.is_same(unit);
+            // Where no row tells whether members are torn, what may have been moved since the record was is taken from
+            // where it was saved.
+            let waits = walk.born(unit) >= walk.time(decision.resume);
             let source = match zone.find(unit) {
+                _ if keeps && waits && saved.is_some() => saved.map_or(Source::Lost, Source::Saved),
                 Found::At(side) => all(side),
                 Found::Computed(side, without) => Source::View(side, without),
                 Found::Open | Found::Gone if saved.is_some() => {
@@ -559,7 +588,8 @@ impl Search<'_> {
         push(high..walk.content().get() / UNIT, all(above));
         let too_few = content.leave_out();
         let around = walk.around(low..high);
-        Located { content, open, by_position, around, unproven: None, turned: None, too_few }
+        let (unproven, turned, readmitted) = (None, None, Vec::new());
+        Located { content, open, by_position, around, unproven, turned, too_few, readmitted }
     }
 }
 
@@ -623,9 +653,10 @@ fn conclude(
     backups: Vec<BackupNote>,
     located: Located,
 ) -> Finding {
-    let Located { content, mut open, by_position, around, unproven, turned, too_few } = located;
+    let Located { content, mut open, by_position, around, unproven, turned, too_few, readmitted } =
+        located;
     let lost = content.lost();
-    let is_sure = !decision.is_ambiguous && unproven.is_none();
+    let is_sure = !decision.is_ambiguous && unproven.is_none() && readmitted.is_empty();
     let verdict = if !lost.is_empty() || !content.carried().is_empty() {
         Verdict::Lost
     } else if !is_sure || turned.is_some() {
@@ -658,6 +689,7 @@ fn conclude(
         is_sure,
         around,
         too_few,
+        readmitted,
     }
 }
 

@@ -18,6 +18,7 @@ use std::ops::Range;
 
 use super::front::{Evidence, UnitSeen};
 use super::look::Look;
+use super::reach::shows_bands;
 use super::walk::{UNIT, Walk};
 use super::{Readings, SalvageError, claims};
 use crate::array::{ArrayError, Members};
@@ -46,7 +47,7 @@ pub fn is_proven(
     let Readings { reshape, old, new, walk } = Readings::open(members, assembly)?;
     let agree = claims(members, assembly);
     let agree = agree.iter().all(|claim| claim.position == Some(reshape.position));
-    if !walk.only_shifts() || !agree {
+    if !walk.only_shifts() || !agree || !shows_bands(&walk, (&old, &new)) {
         return Ok(false);
     }
     let mut look = Look::new(mover, &walk, &old, &new);

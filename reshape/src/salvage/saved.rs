@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kcopy::{Device, SECTOR_SIZE, Sector};
+use kcopy::{Device, SECTOR_SIZE, Sector, Sectors};
 
 use super::front::Evidence;
 use super::walk::{UNIT, Walk};
@@ -303,6 +303,16 @@ pub(super) fn behind(walk: &Walk, usable: &[Backup]) -> Option<ArraySector> {
     let is_asked = walk.is_mute() && walk.direction() == Direction::Forwards;
     let theirs = usable.iter().filter(|backup| is_asked && backup.header.ours.is_none());
     theirs.filter_map(|backup| furthest(walk, backup)).max()
+}
+
+/// A range of units, and all that backups hold.
+pub(super) fn around(backups: &[Backup], (low, high): (u64, u64), content: Sectors) -> (u64, u64) {
+    let sections = backups.iter().flat_map(|backup| &backup.sections);
+    sections.fold((low, high), |(low, high), (section, _)| {
+        let end = section.array_start.get().saturating_add(section.length.get());
+        let (first, last) = (section.array_start.get() / UNIT, end.min(content.get()) / UNIT);
+        (low.min(first), high.max(last))
+    })
 }
 
 /// Where a backup has a unit.

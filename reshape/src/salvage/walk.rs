@@ -51,6 +51,8 @@ pub(crate) struct Walk {
     /// Whether there is parity to spare among the members, so that rows verify: old ones, new ones.
     has_parity: bool,
     has_new_parity: bool,
+    /// Whether members are missing that one reading or the other has.
+    lacks_members: bool,
 }
 
 impl Walk {
@@ -62,8 +64,10 @@ impl Walk {
             i64::try_from(new).ok()?.checked_sub(i64::try_from(old).ok()?)
         };
         let known: Vec<Option<i64>> = (0..slots).map(Slot::new).map(shift).collect();
+        let missing = |view: &View| view.legs().filter(|(_, leg)| leg.is_none()).count();
+        let lacks_members = missing(old) > 0 || missing(new) > 0;
         let spares = |view: &View| {
-            let missing = view.legs().filter(|(_, leg)| leg.is_none()).count();
+            let missing = missing(view);
             let parities = usize::try_from(view.geometry().level().parity_disks()).unwrap_or(0);
             view.geometry().stripes().is_some() && missing < parities
         };
@@ -78,7 +82,17 @@ impl Walk {
             (None, Direction::Backwards) => content,
         };
         let total = total / UNIT;
-        Self { old, new, direction, shifts, total, content, has_parity, has_new_parity }
+        Self {
+            old,
+            new,
+            direction,
+            shifts,
+            total,
+            content,
+            has_parity,
+            has_new_parity,
+            lacks_members,
+        }
     }
 
     /// The time after everything.
@@ -251,6 +265,11 @@ impl Walk {
     /// Whether rows of one geometry or the other tell anything.
     pub(crate) fn verifies(&self) -> bool {
         self.has_parity || self.has_new_parity
+    }
+
+    /// Whether members are missing: places that they have are not looked at.
+    pub(crate) fn lacks_members(&self) -> bool {
+        self.lacks_members
     }
 
     /// Whether every stripe is written over itself, backwards. Nobody begins such a reshape: it was turned around.

@@ -46,6 +46,8 @@ struct Report {
     evidence: EvidenceReport,
     backups: Vec<BackupReport>,
     lost: Vec<RangeReport>,
+    /// Members that were left behind, and are read because the array cannot do without them.
+    readmitted: Vec<String>,
     /// Those of `lost` of which it cannot be told whether they are.
     open: Vec<RangeReport>,
     /// Those of `open` among which mdadm may have moved some twice; the rest of the evidence is clear.
@@ -368,6 +370,11 @@ fn text(given: &Given, (old, new): (&Geometry, &Geometry), finding: &Finding) ->
         let position = claim.position.map_or_else(|| "no reshape".to_owned(), |p| p.to_string());
         line("recorded", &format!("{member}: {position} (event {})", claim.events));
     }
+    for member in &finding.readmitted {
+        let member = given.members.devices.get(*member).map(|device| name(device.path()));
+        let why = "it was left behind, and is read as the array cannot do without it";
+        line("read", &format!("{}: {why}", member.unwrap_or_default()));
+    }
     let (first, last) = (finding.front.start().get(), finding.front.end().get());
     let front = if first == last {
         format!("the front is at array sector {first}")
@@ -477,6 +484,9 @@ fn verdict_text(finding: &Finding) -> &'static str {
             "the front was found, but mdadm turned the reshape around in place: it moves up to two sections of its \
              backup twice then, and nothing on the members tells whether it did, nor where"
         }
+        Verdict::Ambiguous if !finding.readmitted.is_empty() => {
+            "the array cannot do without a member that was left behind: what only that one has may be out of date"
+        }
         Verdict::Ambiguous => "the evidence allows several fronts: nothing is sure",
         Verdict::Lost if finding.lost.is_empty() => {
             "some content is only where a second run has put it"
@@ -546,6 +556,10 @@ fn tell(
             "--to writes what there is to a file, to be looked at; --yes records the position, and names the command \
              that goes on as it is",
         ),
+        Verdict::Ambiguous if !finding.readmitted.is_empty() && done.exported.is_none() => {
+            screen.hint("--to writes what there is to a file, to be looked at");
+        }
+        Verdict::Ambiguous if !finding.readmitted.is_empty() => {}
         Verdict::Ambiguous if !finding.open.is_empty() && args.backup_file.is_none() => {
             screen.hint("name the backup file that was in use (--backup-file): only it tells");
         }
@@ -631,6 +645,7 @@ fn report(given: &Given, finding: &Finding, done: &Done, next: Option<String>) -
             .map(|note| BackupReport { path: name(&note.path), verdict: judged(note) })
             .collect(),
         lost: ranges(&unreadable),
+        readmitted: finding.readmitted.iter().map(|member| path(*member)).collect(),
         open: ranges(&finding.open),
         turned: ranges(finding.turned.as_slice()),
         computed: ranges(&finding.content.computed()),
