@@ -423,7 +423,9 @@ fn unproven(
     at_risk: Option<Range>,
 ) -> Option<Range> {
     let (_, walk) = seen;
-    if decision.is_ambiguous && !decision.as_recorded {
+    // Members may be torn around another front than the recorded one, and no row tells.
+    let may_be_torn = walk.lacks_members() && walk.is_mute_where_critical();
+    if !decision.as_recorded && (decision.is_ambiguous || may_be_torn) {
         return Some(everything(walk));
     }
     if !decision.as_recorded || !(walk.is_mute() || walk.is_mute_where_critical()) {

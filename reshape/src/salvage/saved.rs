@@ -249,7 +249,7 @@ pub(super) fn ahead(
     let is_used =
         |backup: &Backup| usable.iter().any(|other| other.device.path() == backup.device.path());
     let theirs = all.iter().enumerate().filter(|(_, b)| b.header.ours.is_none() && is_used(b));
-    theirs.filter(|_| walk.is_mute()).find_map(|(index, backup)| {
+    theirs.filter(|_| walk.is_in_place()).find_map(|(index, backup)| {
         let ends = |section: &crate::metadata::Section| {
             let (start, end) =
                 (section.array_start, section.array_start.checked_add(section.length)?);

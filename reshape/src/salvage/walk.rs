@@ -267,6 +267,13 @@ impl Walk {
         self.has_parity || self.has_new_parity
     }
 
+    /// Whether every stripe is written over itself, or over another one of as much content.
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.common_shift() == Some(0)
+            && self.width() == self.old_width()
+            && self.old.stripes().is_some()
+    }
+
     /// Whether members are missing: places that they have are not looked at.
     pub(crate) fn lacks_members(&self) -> bool {
         self.lacks_members
