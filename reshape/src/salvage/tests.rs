@@ -218,7 +218,10 @@ fn of_two_copies_the_one_that_stands_longer_is_looked_at_wherever_the_front_is()
     let (old, new) = (shape(16), shape(64));
     let (old_at, new_at) = (256_u64, 101_u64);
     let units = old.sectors().get() / UNIT;
-    for front in (0..units).step_by(37) {
+    let fronts = (0..units).step_by(37);
+    // Without a member the copy that is left counts: a RAID10 from which one went, and whose walk had passed its
+    // copies, was said to have lost content.
+    for (front, gone) in fronts.flat_map(|front| [(front, None), (front, Some(1))]) {
         let world = SimWorld::new(front);
         let disks: Vec<_> = (0..5).map(|_| world.add_disk(DiskOptions::new(4 << 20))).collect();
         let put = |geometry: &Geometry, offset: u64, unit: u64| {
@@ -230,11 +233,16 @@ fn of_two_copies_the_one_that_stands_longer_is_looked_at_wherever_the_front_is()
         (0..units).for_each(|unit| put(&old, old_at, unit));
         (0..front).for_each(|unit| put(&new, new_at, unit));
         let view = |geometry: &Geometry, offset: u64| {
-            let leg = |disk: &kcopy::backend::sim::SimDisk| {
-                let data_offset = Sector::new(offset * UNIT);
-                Some(Leg { device: disk.device(), data_offset, good_to: None, bad: Vec::new() })
+            let leg = |(slot, disk): (usize, &kcopy::backend::sim::SimDisk)| {
+                let (device, data_offset) = (disk.device(), Sector::new(offset * UNIT));
+                (Some(slot) != gone).then_some(Leg {
+                    device,
+                    data_offset,
+                    good_to: None,
+                    bad: Vec::new(),
+                })
             };
-            View::of(geometry.clone(), disks.iter().map(leg).collect())
+            View::of(geometry.clone(), disks.iter().enumerate().map(leg).collect())
         };
         let (old, new) = (view(&old, old_at), view(&new, new_at));
         let walk = Walk::new(&old, &new, Direction::Forwards);

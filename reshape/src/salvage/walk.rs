@@ -17,6 +17,7 @@
 use std::ops::Range;
 
 use kcopy::Sectors;
+use smallvec::SmallVec;
 
 use crate::array::{Range as ArrayRange, View};
 use crate::geometry::{Geometry, On, Place};
@@ -44,6 +45,8 @@ pub(crate) struct Walk {
     direction: Direction,
     /// New data offset minus old one of each slot, in sectors; of an empty one: as the others'.
     shifts: Vec<i64>,
+    /// Slots of the old geometry whose members are not here.
+    gone: Vec<Slot>,
     /// Times: 0 is before everything, this is after it.
     total: u64,
     /// Sectors of content.
@@ -72,6 +75,7 @@ impl Walk {
             view.geometry().stripes().is_some() && missing < parities
         };
         let (has_parity, has_new_parity) = (spares(old), spares(new));
+        let gone = old.legs().filter(|(_, leg)| leg.is_none()).map(|(slot, _)| slot).collect();
         let usual = known.iter().flatten().next().copied().unwrap_or(0);
         let shifts = known.into_iter().map(|shift| shift.unwrap_or(usual)).collect();
         let (old, new) = (old.geometry().clone(), new.geometry().clone());
@@ -87,6 +91,7 @@ impl Walk {
             new,
             direction,
             shifts,
+            gone,
             total,
             content,
             has_parity,
@@ -137,11 +142,9 @@ impl Walk {
         at.places.first().map_or(NEVER, |place| self.written(*place))
     }
 
-    /// When the last copy of unit `unit` at an old place is overwritten.
+    /// When the last copy of unit `unit` at an old place is overwritten, of those that are here.
     pub(crate) fn dies(&self, unit: u64) -> u64 {
-        let at = self.old.at(ArraySector::new(unit.saturating_mul(UNIT)));
-        let places = at.map(|at| at.places).unwrap_or_default();
-        places.iter().map(|place| self.overwritten(*place)).max().unwrap_or(0)
+        self.copies(unit).iter().map(|place| self.overwritten(*place)).max().unwrap_or(0)
     }
 
     /// How many of the `run` units from `unit` on, which stay together, have the same one of their copies overwritten
@@ -149,8 +152,8 @@ impl Walk {
     pub(crate) fn die_alike(&self, unit: u64, run: u64) -> u64 {
         let at = |unit: u64| self.old.at(ArraySector::new(unit.saturating_mul(UNIT)));
         let last = |unit: u64| {
-            let places = at(unit).map(|at| at.places).unwrap_or_default();
-            let times = places.iter().map(|place| self.overwritten(*place));
+            let copies = self.copies(unit);
+            let times = copies.iter().map(|place| self.overwritten(*place));
             times.enumerate().max_by_key(|(_, time)| *time).map(|(copy, _)| copy)
         };
         if run <= 1 || at(unit).is_none_or(|at| at.places.len() < 2) {
@@ -158,6 +161,16 @@ impl Walk {
         }
         let first = last(unit);
         (1..run).find(|next| last(unit.saturating_add(*next)) != first).unwrap_or(run)
+    }
+
+    /// The old places of a unit. Of several copies those are none that stand on a member that is not here: nobody can
+    /// look at them, and nobody takes a unit from there.
+    fn copies(&self, unit: u64) -> SmallVec<[Place; 4]> {
+        let at = self.old.at(ArraySector::new(unit.saturating_mul(UNIT)));
+        let places = at.map(|at| at.places).unwrap_or_default();
+        let is_here = |place: &Place| !self.gone.contains(&place.slot);
+        let here: SmallVec<[Place; 4]> = places.iter().copied().filter(is_here).collect();
+        if here.is_empty() { places } else { here }
     }
 
     /// The unit whose old place is at a new place. A walk that is begun again takes from there what the first
