@@ -90,12 +90,11 @@ impl Lens {
             .filter(|role| !known.iter().any(|(other, _)| other == role))
             .collect();
         let find = |role| known.iter().find(|(other, _)| *other == role).map(|(_, bytes)| *bytes);
-        // With one sum left and blank blocks among few, chance agrees easily.
-        let is_weak = self.stripes.parity_disks() > 1 && !absent.is_empty();
-        if is_weak && known.iter().any(|(_, bytes)| is_uniform(bytes)) {
-            return None;
-        }
-        match (&absent[..], find(Role::P), find(Role::Q)) {
+        // With one sum left and blank blocks among few, chance agrees easily; but by chance nothing disagrees.
+        let is_weak = self.stripes.parity_disks() > 1
+            && !absent.is_empty()
+            && known.iter().any(|(_, bytes)| is_uniform(bytes));
+        let says = match (&absent[..], find(Role::P), find(Role::Q)) {
             ([], Some(_), None) | ([Role::Q], Some(_), None) => {
                 let all: SmallVec<[&[u8]; 16]> = known.iter().map(|(_, bytes)| *bytes).collect();
                 Some(if parity::xors_to_zero(&all) { Says::Sum } else { Says::Disagree })
@@ -129,7 +128,8 @@ impl Lens {
                 filled.then(|| agree(computed == q))
             }
             _ => None,
-        }
+        };
+        says.filter(|says| !(is_weak && says.verifies()))
     }
 }
 

@@ -7,7 +7,7 @@ use kcopy::{Sector, Sectors};
 use proptest::prelude::*;
 
 use super::front::{Decision, Evidence, RowSeen, UnitSeen, decide};
-use super::look::{Look, Says};
+use super::look::{Lens, Look, Says};
 use super::saved::vouches;
 use super::walk::{UNIT, Walk};
 use crate::array::{Backup, Leg, View};
@@ -370,6 +370,28 @@ fn a_backup_that_cannot_be_compared_vouches_for_nothing() {
     };
     assert!(vouched(3), "all of it is uniform: where the walk is makes no difference");
     assert!(!vouched(2) && !vouched(1), "of some nothing is known");
+}
+
+/// A RAID6 whose Q moves to the last member, without that one: with regular content a block of each row is uniform.
+/// By chance such a row adds up, but none disagrees.
+#[test]
+fn a_row_with_one_syndrome_left_and_a_uniform_block_denies_but_does_not_agree() {
+    let says = |layout: u32, row: &[Vec<u8>]| {
+        let stripes = *geometry(1, (Level::Raid6, layout, 6)).stripes().expect("stripes");
+        let known = (0..).map(Slot::new).zip(row.iter().map(Vec::as_slice));
+        Lens { stripes, chunk: 1 }.says(0, &known.collect::<Vec<_>>())
+    };
+    // Right-asymmetric: P on the first, and Q next to it (1) or on the last (17).
+    let mut row: Vec<Vec<u8>> = vec![vec![7; 4096]];
+    row.extend((1..4).map(bytes_of));
+    let last = (0..4096).map(|at| row.iter().fold(0, |sum, block| sum ^ block[at])).collect();
+    row.push(last);
+    let (old, new) = (says(1, &row), says(17, &row));
+    assert_eq!(old, Some(Says::Disagree), "Q is here, and it is not what the others tell");
+    assert_eq!(new, None, "the sum may be right by chance");
+    assert_eq!(RowSeen::from(old, new), RowSeen::NotOld);
+    row[4][9] ^= 1;
+    assert_eq!(says(17, &row), Some(Says::Disagree), "the sum is wrong");
 }
 
 /// A RAID5 of three without a member, which one was added to, stood further on than recorded, in place. Content that
