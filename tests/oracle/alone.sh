@@ -83,17 +83,23 @@ alone_goes() {
 alone_moves() { alone_goes && alone_leaves; }
 
 # It says how far it has come a moment before that stands on the members.
+# mdadm shows it in KiB, and in larger units behind that from 5,000 KiB on.
 is_recorded() {
 	local one
 	value reshape_position
 	for one in "${devices[@]}"; do
-		mdadm --examine "$one" | grep -q "Reshape pos'n : $((value / 2)) " || return 1
+		mdadm --examine "$one" | grep -qE "Reshape pos'n : $((value / 2))( |$)" || return 1
 	done
 }
 
 alone_cut() {
+	local _
 	alone_goes || return 1
-	until has_ended || is_recorded; do sleep 0.02; done
+	for _ in $(seq 500); do
+		! has_ended && ! is_recorded || break
+		sleep 0.02
+	done
+	has_ended || is_recorded || { echo "$value is not recorded"; return 1; }
 	fact hand_overs $hand_overs
 	fact ended well
 	sync log facts

@@ -187,13 +187,16 @@ fn boot(cases: &[Case]) -> Vec<Verdict> {
     let reshape = quoted(binary::reshape_binary());
     let programs = format!("PATTERN_BINARY={pattern} RESHAPE_BINARY={reshape}");
     let script = format!("{programs} judge {}", quoted(folder.path()));
-    let done = machine.run(&script);
+    let done = machine.attempt(&script);
+    let verdicts = cases.iter().zip(&places).map(|(case, place)| Verdict::read(&case.name, place));
+    let verdicts: Vec<Verdict> = verdicts.collect();
     // Where a step cuts the power, that is the end of the boot; a step before it may fail.
-    let may_be_cut = cases.iter().any(Case::may_be_cut);
-    if !(may_be_cut && done.code() == POWER_CUT) {
-        let _progress = done.expect_code(0);
+    let was_cut = done.code() == POWER_CUT && cases.iter().any(Case::may_be_cut);
+    if !was_cut && done.code() != 0 {
+        let logs: Vec<String> = verdicts.iter().filter_map(Verdict::complaint).collect();
+        panic!("the guest's exit code is {}: {}\n{}", done.code(), done.stderr, logs.join("\n"));
     }
-    cases.iter().zip(&places).map(|(case, place)| Verdict::read(&case.name, place)).collect()
+    verdicts
 }
 
 /// Takes all cases to the judge.
