@@ -15,6 +15,7 @@
 //! | `near` | whether the recorded position is right, without reading everything |
 //! | `zone` | around the front: which block of which member is new |
 //! | `content` | the content as it was found, to be read |
+//! | `doubt` | what nothing but a backup could prove, and whether one does |
 //! | `saved` | backups, and whether they may be believed |
 //! | `strange` | what a backup holds that nothing on the members explains |
 //! | `reach` | pure: what too few members leave out |
@@ -32,6 +33,7 @@
 //! all there is, the recorded position counts. `docs/design/0019-salvage.md` has the reasons.
 
 mod content;
+mod doubt;
 mod front;
 mod inquiry;
 mod look;
@@ -63,6 +65,7 @@ use crate::mover::Mover;
 use crate::units::{ArraySector, Slot};
 
 use content::Source;
+use doubt::{Doubt, turned};
 use front::{Decision, Evidence, decide};
 use look::Look;
 use overrun::Overrun;
@@ -70,6 +73,7 @@ use walk::{UNIT, Walk};
 use zone::{Found, Zone};
 
 pub use content::Content;
+pub use doubt::{Unvouched, goes_together, unvouched};
 pub use inquiry::{Inquiry, Judgement, Purpose, Question, Why, WhyNot};
 pub use mend::mend;
 pub use near::is_proven;
@@ -266,20 +270,10 @@ pub fn find(
     let mut located = search.locate(&decision);
     let at_risk = Ongoing::new(assembly.clone(), members.clone()).ok();
     let at_risk = at_risk.filter(Ongoing::is_critical).map(|ongoing| ongoing.at_risk());
-    let seen = (&evidence, &walk);
-    let backed = (judged.as_slice(), backups.as_slice(), assembly.update_time.seconds);
-    located.unproven = unproven(seen, &decision, backed, at_risk);
-    if decision.agreeing == 0 && !walk.verifies() && !reach::shows_bands(&walk, (&old, &new)) {
-        located.unproven = Some(everything(&walk));
-    }
-    if located.unproven.is_none() && decision.as_recorded && !saved::is_ours(&judged, &backups) {
-        let behind = saved::behind(&walk, &usable);
-        let looks = |from| neighbours::looks_moved(mover, &walk, (&old, &new), from);
-        located.unproven = behind.is_some_and(looks).then(|| everything(&walk));
-    }
     let views = (&old, &new);
-    let strange = strange::strange(mover, seen, views, (&judged, &usable), decision.resume);
-    located.unproven = located.unproven.or(strange);
+    let doubt = Doubt { evidence: &evidence, walk: &walk, views, judged: &judged, usable: &usable };
+    let updated = assembly.update_time.seconds;
+    located.unproven = doubt.unproven(mover, &decision, (&backups, updated), at_risk);
     let (mut decision, mut settled) = (decision, None);
     if located.unproven.is_some() && evidence.is_torn.before(walk.total()) == 0 {
         settled = together::place(mover, &walk, views, reshape.position);
@@ -296,84 +290,6 @@ pub fn find(
     let slots: Vec<Slot> = slots_of(assembly, back);
     located.open.extend(located.content.only_on(&slots));
     Ok(conclude(&walk, reshape, claims, (&evidence, &decision), backups, located))
-}
-
-/// Why a backup does not vouch for the record, where nothing else does: in place, without parity to spare.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unvouched {
-    /// What it holds was moved, or stands nowhere: the driver may have gone on behind the record.
-    Passed,
-    /// Backups say that the reshape has come to this position.
-    Ahead(ArraySector),
-    /// What lies behind all that it holds goes together better as if it had been moved.
-    LooksMoved,
-    /// It holds something else than what waits on the members.
-    Contradicts,
-    /// Some of what it holds stands nowhere, for no reason: it is damaged, or an older one. In these sections.
-    Strange(Range),
-}
-
-/// Whether the backups among `files` and on the members vouch for the record, where nothing else does; `None`: they
-/// do, or something else does, or there is none. One of ours always does. Reads what the backups hold, and a little
-/// more.
-///
-/// # Errors
-///
-/// No reshape is recorded, members are missing, or the backend broke.
-pub fn unvouched(
-    mover: &mut Mover,
-    members: &Members,
-    assembly: &Assembly,
-    files: &[Device],
-) -> Result<Option<Unvouched>, SalvageError> {
-    let Readings { reshape, old, new, walk } = Readings::open(members, assembly)?;
-    let (judged, mut notes) = saved::gather(mover, members, assembly, files);
-    if judged.iter().all(|backup| backup.header.ours.is_some())
-        || saved::is_ours(&judged, &notes)
-        || walk.common_shift() != Some(0)
-    {
-        return Ok(None);
-    }
-    let evidence = Look::new(mover, &walk, &old, &new).at_backups(&judged)?;
-    let seen = (&evidence, &walk);
-    let usable = saved::usable(&evidence, &walk, &judged, reshape.position, &mut notes);
-    let views = (&old, &new);
-    let strange = strange::strange(mover, seen, views, (&judged, &judged), reshape.position);
-    if let Some(range) = strange {
-        return Ok(Some(Unvouched::Strange(range)));
-    }
-    if !walk.is_mute() {
-        return Ok(None);
-    }
-    if notes.iter().any(|note| note.judged == Judged::Contradicts) {
-        return Ok(Some(Unvouched::Contradicts));
-    }
-    if let Some(position) = saved::ahead(seen, (&judged, &usable), reshape.position) {
-        return Ok(Some(Unvouched::Ahead(position)));
-    }
-    let Some(behind) = saved::behind(&walk, &usable) else { return Ok(None) };
-    let recorded = (reshape.position, assembly.update_time.seconds);
-    if !saved::vouches(seen, &judged, recorded) {
-        return Ok(Some(Unvouched::Passed));
-    }
-    let looks = neighbours::looks_moved(mover, &walk, (&old, &new), behind);
-    Ok(looks.then_some(Unvouched::LooksMoved))
-}
-
-/// Whether all content goes together as if the record were right, where nothing else on the members tells and a backup
-/// does not vouch for it. Reads the ends of all chunks.
-///
-/// # Errors
-///
-/// No reshape is recorded, or members are missing.
-pub fn goes_together(
-    mover: &mut Mover,
-    members: &Members,
-    assembly: &Assembly,
-) -> Result<bool, SalvageError> {
-    let Readings { reshape, old, new, walk } = Readings::open(members, assembly)?;
-    let place = together::place(mover, &walk, (&old, &new), reshape.position);
-    Ok(place == Some(reshape.position))
 }
 
 /// Both readings of an array whose reshape is under way, and the order in which it goes from one to the other.
@@ -395,66 +311,6 @@ impl<'a> Readings<'a> {
         let walk = Walk::new(&old, &new, reshape.direction);
         Ok(Self { reshape, old, new, walk })
     }
-}
-
-/// What may have been moved twice. Where mdadm turns a reshape around that writes its stripes over themselves, it lets
-/// the driver begin behind what its backup holds, whether that was moved or not: up to two sections were read as
-/// stripes of the wrong kind. Their parity is right, and the backup holds something else soon. Where it
-/// turned nobody knows; what the walk has not come back to is not among it.
-fn turned(
-    walk: &Walk,
-    decision: &Decision,
-    (judged, notes): (&[Backup], &[BackupNote]),
-) -> Option<Range> {
-    if !walk.is_turned_in_place() || saved::is_ours(judged, notes) {
-        return None;
-    }
-    let (start, end) = (decision.resume.get().min(walk.content().get()), walk.content().get());
-    (start < end).then(|| Range::new(start, end - start))
-}
-
-/// Sectors behind a recorded position that may have been moved with a backup that is not here, or without
-/// one, where nothing else would tell: as many as two sections can hold, or all. Where the number of members changes
-/// only the critical section can have been, `at_risk`.
-fn unproven(
-    seen: (&Evidence, &Walk),
-    decision: &Decision,
-    (judged, notes, updated): (&[Backup], &[BackupNote], u64),
-    at_risk: Option<Range>,
-) -> Option<Range> {
-    let (_, walk) = seen;
-    // Members may be torn around another front than the recorded one, and no row tells.
-    let may_be_torn = walk.lacks_members() && walk.is_mute_where_critical();
-    if !decision.as_recorded && (decision.is_ambiguous || may_be_torn) {
-        return Some(everything(walk));
-    }
-    if !decision.as_recorded || !(walk.is_mute() || walk.is_mute_where_critical()) {
-        return None;
-    }
-    if !walk.is_mute() {
-        let range = at_risk?.intersection(Range::new(0, walk.content().get()))?;
-        return (!notes.iter().any(|note| note.judged.tells())).then_some(range);
-    }
-    let is_empty = |note: &BackupNote| note.judged == Judged::Empty { ours: true };
-    let is_believed = |note: &BackupNote| matches!(note.judged, Judged::Believed { .. });
-    let sectors = if notes.iter().any(is_believed) {
-        if saved::vouches(seen, judged, (decision.resume, updated)) {
-            return None;
-        }
-        return Some(everything(walk));
-    } else if notes.iter().any(is_empty) {
-        return None;
-    } else {
-        2 * saved::SECTION
-    };
-    let range = walk.behind(decision.resume, sectors);
-    (range.sectors.get() > 0).then_some(range)
-}
-
-/// Where the driver may have run ahead of its backup, it may have done so in an earlier run as well: what lies
-/// before the record may have been moved twice.
-fn everything(walk: &Walk) -> Range {
-    Range::new(0, walk.content().get())
 }
 
 /// The slots of some candidates.

@@ -6,6 +6,7 @@ use kcopy::backend::sim::{DiskOptions, SimWorld};
 use kcopy::{Sector, Sectors};
 use proptest::prelude::*;
 
+use super::doubt::Doubt;
 use super::front::{Decision, Evidence, RowSeen, UnitSeen, decide};
 use super::look::{Lens, Look, Says};
 use super::saved::vouches;
@@ -409,9 +410,12 @@ fn another_front_in_place_is_not_told_exactly_where_members_may_be_torn() {
             };
             View::of(geometry(1, (Level::Raid5, 2, disks)), (0..disks).map(leg).collect())
         };
-        let walk = Walk::new(&view(3), &view(4), Direction::Forwards);
+        let (old, new, evidence) = (view(3), view(4), Evidence::default());
+        let walk = Walk::new(&old, &new, Direction::Forwards);
         let found = Decision::at(&walk, walk.position(8), walk.position(0));
-        super::unproven((&Evidence::default(), &walk), &found, (&[], &[], 0), None)
+        let views = (&old, &new);
+        let doubt = Doubt { evidence: &evidence, walk: &walk, views, judged: &[], usable: &[] };
+        doubt.unsaved(&found, (&[], 0), None)
     };
     let all = told(|slot| slot != 2).map(|range| (range.start.get(), range.sectors.get()));
     assert_eq!(all, Some((0, 2 * ROWS * UNIT)), "of all of it nothing is known");
