@@ -11,120 +11,19 @@
 //!   content     differs            same same |same  differs          differs
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
 
+use super::costs::{Costs, Tally};
 use super::look::Says;
 use super::walk::{NEVER, UNIT, Walk};
+use crate::geometry::On;
 use crate::metadata::Direction;
 use crate::units::ArraySector;
 
 /// Times around the front in which rows may have been written out of order: more than the kernel's
 /// stripe cache has by default.
 const NEAR: u64 = 1024;
-
-/// Numbers over time, constant between a few steps.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Tally {
-    steps: BTreeMap<u64, i64>,
-}
-
-impl Tally {
-    /// Adds `count` at each of `times`.
-    fn add(&mut self, times: Range<u64>, count: i64) {
-        if times.is_empty() || times.start == NEVER {
-            return;
-        }
-        for (at, by) in [(times.start, count), (times.end, -count)] {
-            let step = self.steps.entry(at).or_insert(0);
-            *step += by;
-            if *step == 0 {
-                self.steps.remove(&at);
-            }
-        }
-    }
-
-    /// The number at `time`.
-    fn at(&self, time: u64) -> i64 {
-        self.steps.range(..=time).map(|(_, by)| by).sum()
-    }
-
-    /// The sum over all times before `time`.
-    pub(crate) fn before(&self, time: u64) -> u64 {
-        let (mut sum, mut level, mut last) = (0_i64, 0_i64, 0);
-        for (at, by) in self.steps.range(..time) {
-            sum += level * signed(at - last);
-            (level, last) = (level + by, *at);
-        }
-        u64::try_from(sum + level * signed(time.saturating_sub(last))).unwrap_or(0)
-    }
-
-    /// The sum over `time` and all after it, up to `end`.
-    pub(crate) fn from(&self, time: u64, end: u64) -> u64 {
-        self.before(end).saturating_sub(self.before(time))
-    }
-}
-
-/// Times and lengths of walks are far below this: devices have less than 2^60 units.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// How many statements each front makes wrong.
-#[derive(Clone, Debug, Default)]
-struct Costs {
-    /// Wrong at time 0.
-    base: i64,
-    /// What each passed time adds.
-    growth: Tally,
-}
-
-impl Costs {
-    /// Wrong for every front that has passed the time.
-    fn not_passed(&mut self, times: Range<u64>) {
-        self.growth.add(times, 1);
-    }
-
-    /// Wrong for every front that has not passed the time.
-    fn passed(&mut self, times: Range<u64>) {
-        self.base += signed(times.end.saturating_sub(times.start));
-        self.growth.add(times, -1);
-    }
-
-    /// The fronts from 0 to `total` that make the fewest statements wrong, and how many these are.
-    fn best(&self, total: u64) -> (u64, Vec<RangeInclusive<u64>>) {
-        let (mut cost, mut level, mut at) = (self.base, 0_i64, 0_u64);
-        let mut least = i64::MAX;
-        let mut found: Vec<RangeInclusive<u64>> = Vec::new();
-        let steps = self.growth.steps.range(..total).map(|(at, by)| (*at, *by));
-        for (next, by) in steps.chain([(total, 0)]) {
-            // Between two steps the cost changes by `level` with each time: its ends are enough.
-            let end = cost + level * signed(next - at);
-            let flat = level == 0 && next > at;
-            let candidates = if flat {
-                vec![(cost, at..=next)]
-            } else {
-                vec![(cost, at..=at), (end, next..=next)]
-            };
-            for (cost, range) in candidates {
-                if cost < least {
-                    (least, found) = (cost, Vec::new());
-                }
-                if cost > least {
-                    continue;
-                }
-                match found.last_mut() {
-                    Some(last) if range.start() <= last.end() => {
-                        *last = *last.start()..=*range.end().max(last.end());
-                    }
-                    _ => found.push(range),
-                }
-            }
-            (cost, at, level) = (end, next, level + by);
-        }
-        (u64::try_from(least).unwrap_or(0), found)
-    }
-}
 
 /// What a row of 4 KiB was seen to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,8 +176,13 @@ impl Evidence {
     }
 
     /// What all that was seen costs each front, and when the units are born that stand at both
-    /// places. Those born before `since` may never have stood at their old one.
-    fn weigh(&self, walk: &Walk, since: u64) -> (Costs, Tally) {
+    /// places.
+    fn weigh(&self, walk: &Walk) -> (Costs, Tally) {
+        self.weigh_if(walk, &|_| true)
+    }
+
+    /// The same, of the units that differ with those only that tell something by it.
+    fn weigh_if(&self, walk: &Walk, tells: &dyn Fn(u64) -> bool) -> (Costs, Tally) {
         let (mut costs, mut alive) = (self.costs.clone(), Tally::default());
         for units in self.bands(walk).into_iter().flatten() {
             weigh_same(walk, units, (&mut costs, &mut alive));
@@ -293,12 +197,11 @@ impl Evidence {
                     }
                 }
                 UnitSeen::Differs => {
-                    let later = later(walk, units.clone(), since).into_iter();
-                    for (_, born, dies) in later.flat_map(|units| spans(walk, units)) {
+                    let telling = those(units.clone(), tells).into_iter();
+                    for (_, born, dies) in telling.flat_map(|units| spans(walk, units)) {
                         // Where it dies before it is born the places differ at all times.
                         if dies.start > born.start {
-                            costs.not_passed(born);
-                            costs.growth.add(dies, -1);
+                            costs.between(born, dies);
                         }
                     }
                 }
@@ -424,13 +327,10 @@ fn parts(runs: Vec<Range<u64>>, holds: impl Fn(&u64) -> bool) -> Vec<Range<u64>>
     runs.into_iter().filter_map(part).collect()
 }
 
-/// Parts of `units` that are born at `since` or later.
-fn later(walk: &Walk, units: Range<u64>, since: u64) -> Vec<Range<u64>> {
-    if since == 0 {
-        return vec![units];
-    }
+/// Parts of `units` for which something holds.
+fn those(units: Range<u64>, holds: impl Fn(u64) -> bool) -> Vec<Range<u64>> {
     let mut parts: Vec<Range<u64>> = Vec::new();
-    for unit in units.filter(|unit| walk.born(*unit) >= since) {
+    for unit in units.filter(|unit| holds(*unit)) {
         match parts.last_mut() {
             Some(last) if last.end == unit => last.end += 1,
             _ => parts.push(unit..unit + 1),
@@ -541,13 +441,20 @@ pub(crate) fn decide(
     claims: &[ArraySector],
     spared: &dyn Fn(u64) -> bool,
 ) -> Decision {
-    let (costs, alive) = evidence.weigh(walk, 0);
+    let (costs, alive) = evidence.weigh(walk);
     let (mut contradicting, best) = costs.best(walk.total());
     let (mut recorded, mut since) = (evidence.recorded(walk, claims, spared, &best), 0);
     if recorded.is_none()
         && let Some((found, others, turn)) = evidence.turned(walk, claims, spared)
     {
         (recorded, contradicting, since) = (Some(found), others, turn);
+    }
+    if recorded.is_none() {
+        // What was being written beyond the record is where units differ that were moved before.
+        let tells = |unit: u64| !evidence.is_overwritten(walk, unit);
+        let (others, best) = evidence.weigh_if(walk, &tells).0.best(walk.total());
+        recorded = evidence.recorded(walk, claims, spared, &best);
+        contradicting = if recorded.is_some() { others } else { contradicting };
     }
     let fits = recorded.is_some();
     let (front, resume) = recorded.unwrap_or_else(|| {
@@ -603,7 +510,7 @@ impl Evidence {
     /// Whether all that was seen of units fits a recorded position, and nothing contradicts it; and how many of
     /// them stand at both places.
     pub(crate) fn confirms(&self, walk: &Walk, position: ArraySector) -> (bool, u64) {
-        let (costs, alive) = self.weigh(walk, 0);
+        let (costs, alive) = self.weigh(walk);
         let (contradicting, best) = costs.best(walk.total());
         let fits = self.recorded(walk, &[position], &|_| false, &best).is_some();
         (fits && contradicting == 0, alive.before(walk.total()))
@@ -647,7 +554,9 @@ impl Evidence {
             let shown = self.bands(walk).into_iter().map(|runs| parts(runs, alive));
             let shown = shown.filter(|shown| walk.is_band(shown)).flatten().flatten();
             let turn = shown.filter(alive).map(|unit| walk.born(unit)).min()?;
-            let (contradicting, best) = self.weigh(walk, turn).0.best(walk.total());
+            // What was born before may never have stood at its old place.
+            let tells = |unit: u64| walk.born(unit) >= turn;
+            let (contradicting, best) = self.weigh_if(walk, &tells).0.best(walk.total());
             let found = self.recorded(walk, &[*claim], spared, &best)?;
             Some((found, contradicting, turn))
         })
@@ -717,6 +626,30 @@ impl Evidence {
         Some(Overran { units, until })
     }
 
+    /// Whether the old place of a unit holds what comes there next. Then its places differ for that, and do not say
+    /// that it was never written to the new one. A sum, and what lies behind the content, stand nowhere else, but
+    /// are written with the rest of their row.
+    fn is_overwritten(&self, walk: &Walk, unit: u64) -> bool {
+        let is_same = |unit: u64| {
+            let run = self.units.partition_point(|(units, _)| units.end <= unit);
+            let found = self.units.get(run).filter(|(units, _)| units.contains(&unit));
+            found.is_some_and(|(_, seen)| *seen == UnitSeen::Same)
+        };
+        match walk.successor(unit) {
+            Some(On::Data(sector)) if sector.get() < walk.content().get() => {
+                is_same(sector.get() / UNIT)
+            }
+            Some(On::Data(_) | On::P { .. } | On::Q { .. }) => {
+                let time = walk.dies(unit);
+                let mut row = walk.units_of(&(time..time.saturating_add(1)), Walk::born);
+                self.is_torn.at(time) > 0
+                    || self.is_new.at(time) > 0
+                    || row.any(|unit| walk.born(unit) == time && is_same(unit))
+            }
+            Some(On::Unused) | None => false,
+        }
+    }
+
     /// The front with what was written out of order around it.
     fn widened(
         &self,
@@ -756,8 +689,10 @@ impl Evidence {
                             UnitSeen::Same if born >= last => wrong(one(born)),
                             UnitSeen::Same if dies < first => wrong(one(dies)),
                             UnitSeen::Differs if alive => {
-                                wrong(one(born));
                                 wrong(one(dies));
+                                if !self.is_overwritten(walk, unit) {
+                                    wrong(one(born));
+                                }
                             }
                             UnitSeen::Same
                             | UnitSeen::Differs

@@ -33,6 +33,7 @@
 //! all there is, the recorded position counts. `docs/design/0019-salvage.md` has the reasons.
 
 mod content;
+mod costs;
 mod doubt;
 mod front;
 mod inquiry;

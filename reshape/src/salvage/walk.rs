@@ -183,6 +183,15 @@ impl Walk {
         }
     }
 
+    /// What comes to the old place of a unit, to the one that is overwritten last; `None` if nothing does, or parts of
+    /// two.
+    pub(crate) fn successor(&self, unit: u64) -> Option<On> {
+        let copies = self.copies(unit);
+        let place = copies.iter().max_by_key(|place| self.overwritten(**place))?;
+        let new = self.moved(*place).filter(|new| new.sector.get().is_multiple_of(UNIT))?;
+        Some(self.new.on(new.slot, new.sector))
+    }
+
     /// When an old place is overwritten.
     pub(crate) fn overwritten(&self, old: Place) -> u64 {
         // Both ends of the unit, should offsets be no multiple of it.
